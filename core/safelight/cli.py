@@ -1,0 +1,76 @@
+"""The command line: ``safelight TOOL …``, derived from the tools' declarations, and a few commands around them.
+
+Exit status: 0 when all is done, 2 on bad input (the other pictures of a batch are still done), 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from . import __version__, cli_demo, cli_models, cli_sheet
+from .cli_batch import add_batch_options, run_tool
+from .errors import Cancelled, SafelightError
+from .tools import TOOLS, Parameter, Tool
+
+__all__ = ["main"]
+
+_EPILOG = "Nothing leaves this machine: only `models get` and `demo` use the network, when you call them."
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command line and return its exit status."""
+    args = _parser().parse_args(arguments)
+    try:
+        status: int = args.run(args)
+    except (KeyboardInterrupt, Cancelled):
+        print("safelight: stopped", file=sys.stderr)
+        return 130
+    except SafelightError as error:
+        print(f"safelight: {error}", file=sys.stderr)
+        return 2
+    except BrokenPipeError:  # the reader of our output has had enough
+        sys.stderr.close()
+        return 2
+    return status
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="safelight", description="Offline, private photo tools.", epilog=_EPILOG, allow_abbrev=False
+    )
+    parser.add_argument("--version", action="version", version=f"safelight {__version__}")
+    commands = parser.add_subparsers(metavar="COMMAND", required=True)
+    for tool in TOOLS.values():
+        _add_tool(commands, tool)
+    for module in (cli_sheet, cli_demo, cli_models):
+        module.add_parser(commands)
+    return parser
+
+
+def _add_tool(commands: argparse._SubParsersAction[argparse.ArgumentParser], tool: Tool) -> None:
+    parser = commands.add_parser(tool.name, help=tool.summary, description=tool.summary, allow_abbrev=False)
+    add_batch_options(parser)
+    for parameter in tool.parameters:
+        _add_parameter(parser, parameter)
+    parser.set_defaults(run=lambda args: run_tool(tool, args))
+
+
+def _add_parameter(parser: argparse.ArgumentParser, parameter: Parameter) -> None:
+    option = f"--{parameter.name.replace('_', '-')}"
+    text = parameter.help.replace("%", "%%")
+    if parameter.kind == "switch":
+        parser.add_argument(option, action=argparse.BooleanOptionalAction, default=parameter.default, help=text)
+        return
+    shown = "" if parameter.default is None else f" (default: {parameter.default})"
+    if parameter.kind == "choice":
+        parser.add_argument(
+            option, choices=parameter.choices, default=parameter.default, metavar="|".join(parameter.choices), help=text + shown
+        )
+        return
+    kinds = {"number": type(parameter.default), "text": str, "file": Path}
+    metavar = parameter.metavar or {"number": "N", "text": "TEXT", "file": "FILE"}[parameter.kind]
+    parser.add_argument(option, type=kinds[parameter.kind], default=parameter.default, metavar=metavar, help=text + shown)
+

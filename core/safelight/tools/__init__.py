@@ -1,0 +1,8 @@
+"""The tools people see. Importing this package declares them all."""
+
+from . import cutout as _cutout
+from .declaration import TOOLS, Parameter, Tool
+
+__all__ = ["TOOLS", "Parameter", "Tool"]
+
+del _cutout
