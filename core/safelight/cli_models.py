@@ -8,7 +8,7 @@ import sys
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
 
-from .errors import ModelError, ModelNotFound, SafelightError
+from .errors import ModelError, ModelNotFound
 from .inference.models import (
     ModelInfo,
     Source,
@@ -23,7 +23,7 @@ from .inference.models import (
 
 __all__ = ["add_parser", "run"]
 
-_EXIT_OK, _EXIT_FAILED = 0, 2
+_EXIT_OK, _EXIT_WRONG = 0, 2
 
 
 def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) -> argparse.ArgumentParser:
@@ -53,12 +53,14 @@ def add_parser(subparsers: argparse._SubParsersAction[argparse.ArgumentParser]) 
 
 
 def run(args: argparse.Namespace) -> int:
-    """Run what :func:`add_parser` parsed, and return the exit code: 0, or 2 with the reason on stderr."""
-    try:
-        return _COMMANDS[args.models_command](args)
-    except SafelightError as error:
-        _complain(str(error))
-        return _EXIT_FAILED
+    """Run what :func:`add_parser` parsed; return 0, or 2 where `verify` found something wrong.
+
+    Raises
+    ------
+    SafelightError
+        Anything else that went wrong.
+    """
+    return _COMMANDS[args.models_command](args)
 
 
 def _list(args: argparse.Namespace) -> int:
@@ -120,7 +122,7 @@ def _verify(_: argparse.Namespace) -> int:
             _complain(str(error))
         else:
             _say(f"{info.id} is what it must be")
-    return _EXIT_FAILED if wrong else _EXIT_OK
+    return _EXIT_WRONG if wrong else _EXIT_OK
 
 
 def _remove(args: argparse.Namespace) -> int:

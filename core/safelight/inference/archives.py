@@ -23,14 +23,17 @@ from .catalogue import Source
 
 __all__ = ["is_archive", "open_member"]
 
-_GZIP_MAGIC = b"\x1f\x8b"
+_MAGIC = (b"\x1f\x8b", b"PK")  # gzip, zip
 _INDEX_LIMIT = 1 << 20
 
 
 def is_archive(path: Path) -> bool:
-    """Whether a file is a wheel, a zip file or a packed npm package, be it damaged."""
+    """Whether a file is a wheel, a zip file or a packed npm package, be it damaged.
+
+    By its beginning: some TensorFlow Lite models end with a zip file of their own.
+    """
     with path.open("rb") as stream:
-        return stream.read(2) == _GZIP_MAGIC or zipfile.is_zipfile(path)
+        return stream.read(2) in _MAGIC
 
 
 @contextmanager

@@ -81,15 +81,9 @@ def _pip_command(source: Source) -> list[str]:
 def _npm_command(source: Source) -> list[str]:
     npm = shutil.which("npm") or "npm"  # npm.cmd on Windows
     command = [npm, "pack", f"{source.package}@{source.version}", "--pack-destination", "."]
-    return [
-        *command,
-        "--ignore-scripts",
-        "--cache",
-        "../cache",
-        "--loglevel",
-        "error",
-        "--no-update-notifier",
-    ]
+    command += ["--ignore-scripts", "--cache", "../cache", "--logs-max", "0", "--loglevel", "error"]
+    # without these, npm tries for over a minute before it says that there is no network
+    return [*command, "--fetch-retry-mintimeout", "1000", "--fetch-retry-maxtimeout", "4000"]
 
 
 _COMMANDS = {"pip": _pip_command, "npm": _npm_command}

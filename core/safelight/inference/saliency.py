@@ -8,10 +8,13 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from ..kernels import area_average
 from .models import ModelInfo
 from .session import ModelRun, Session
 
 __all__ = ["network_input", "predict_saliency"]
+
+_GAP = 2
 
 
 def predict_saliency(
@@ -59,8 +62,8 @@ def network_input(info: ModelInfo, image: NDArray[np.uint8], size: int | None = 
     """
     how = info.preprocess
     height, width = (size, size) if size else (how.size or (1024, 1024))
-    # reducing_gap first averages whole blocks of large pictures: the same result to 1/255, many times faster.
-    small = Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, reducing_gap=3.0)
+    small = Image.fromarray(_averaged(image, _GAP * height, _GAP * width))
+    small = small.resize((width, height), Image.Resampling.LANCZOS)
     pixels = np.asarray(small, dtype=np.float32)
     if how.channels == "BGR":
         pixels = pixels[..., ::-1]
@@ -68,6 +71,14 @@ def network_input(info: ModelInfo, image: NDArray[np.uint8], size: int | None = 
     mean, std = np.asarray(how.mean, np.float32), np.asarray(how.std, np.float32)
     normalised = (pixels / np.float32(divisor) - mean) / std
     return np.ascontiguousarray(normalised.transpose(2, 0, 1)[None])
+
+
+def _averaged(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
+    """Average a large picture down first, still well above what the network takes: as good, and many times faster."""
+    height, width = min(height, image.shape[0]), min(width, image.shape[1])
+    if (height, width) == image.shape[:2]:
+        return image
+    return (area_average(image, (height, width)) * np.float32(255) + np.float32(0.5)).astype(np.uint8)
 
 
 def _as_mask(info: ModelInfo, output: NDArray[np.float32]) -> NDArray[np.float32]:
