@@ -81,7 +81,10 @@ def run_process(command: list[str]) -> tuple[float, float]:
         command[0],
         command,
         os.environ,
-        file_actions=[(os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0), (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0)],
+        file_actions=[
+            (os.POSIX_SPAWN_OPEN, 1, os.devnull, os.O_WRONLY, 0),
+            (os.POSIX_SPAWN_OPEN, 2, os.devnull, os.O_WRONLY, 0),
+        ],
     )
     _, status, usage = os.wait4(child, 0)
     if status:
@@ -105,7 +108,9 @@ def warm(label: str, picture: Path, model: str, runs: int) -> None:
         bare = timed(lambda: session.run(feeds)), timed(lambda: Photo.open(picture)), timed(lambda: save(result, out))  # noqa: B023
         parts.append(sum(bare))
     ours, floor = statistics.median(whole[1:]), statistics.median(parts[1:])
-    print(f"{label:18}warm: {ours:.2f} s, decoding + run + encoding: {floor:.2f} s, ratio {ours / floor:.2f}", flush=True)
+    print(
+        f"{label:18}warm: {ours:.2f} s, decoding + run + encoding: {floor:.2f} s, ratio {ours / floor:.2f}", flush=True
+    )
     close_sessions()
 
 

@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from . import __version__, cli_demo, cli_models, cli_sheet
 from .cli_batch import add_batch_options, run_tool
@@ -67,10 +68,15 @@ def _add_parameter(parser: argparse.ArgumentParser, parameter: Parameter) -> Non
     shown = "" if parameter.default is None else f" (default: {parameter.default})"
     if parameter.kind == "choice":
         parser.add_argument(
-            option, choices=parameter.choices, default=parameter.default, metavar="|".join(parameter.choices), help=text + shown
+            option,
+            choices=parameter.choices,
+            default=parameter.default,
+            metavar="|".join(parameter.choices),
+            help=text + shown,
         )
         return
-    kinds = {"number": type(parameter.default), "text": str, "file": Path}
+    kinds: dict[str, Callable[[str], Any]] = {"number": type(parameter.default), "text": str, "file": Path}
     metavar = parameter.metavar or {"number": "N", "text": "TEXT", "file": "FILE"}[parameter.kind]
-    parser.add_argument(option, type=kinds[parameter.kind], default=parameter.default, metavar=metavar, help=text + shown)
-
+    parser.add_argument(
+        option, type=kinds[parameter.kind], default=parameter.default, metavar=metavar, help=text + shown
+    )

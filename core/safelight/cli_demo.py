@@ -21,7 +21,12 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
         help="NASA's portrait of Eileen Collins, or a cat; both from the scikit-image package (default: astronaut)",
     )
     parser.add_argument(
-        "-o", dest="folder", type=Path, default=Path("demo"), metavar="FOLDER", help="where the pictures go (default: demo)"
+        "-o",
+        dest="folder",
+        type=Path,
+        default=Path("demo"),
+        metavar="FOLDER",
+        help="where the pictures go (default: demo)",
     )
     parser.set_defaults(run=_run)
 

@@ -16,7 +16,9 @@ def add_parser(commands: argparse._SubParsersAction[argparse.ArgumentParser]) ->
     parser = commands.add_parser("sheet", help=summary, description=summary, allow_abbrev=False)
     parser.add_argument("images", nargs="+", metavar="IMAGE", help="a picture, a folder of pictures, or a pattern")
     parser.add_argument("-o", dest="target", required=True, type=Path, metavar="OUT", help="the sheet")
-    parser.add_argument("--originals", type=Path, metavar="FOLDER", help="show each original, found here by name, first")
+    parser.add_argument(
+        "--originals", type=Path, metavar="FOLDER", help="show each original, found here by name, first"
+    )
     parser.add_argument("--height", type=int, default=320, metavar="N", help="of every picture (default: 320)")
     parser.add_argument("--columns", type=int, default=1, metavar="N", help="pictures side by side (default: 1)")
     parser.add_argument(
@@ -32,7 +34,9 @@ def _run(args: argparse.Namespace) -> int:
     from .tools.cutout import parse_colour
 
     if args.height < 16 or args.columns < 1:
-        raise InputError(f"--height must be at least 16 and --columns at least 1, but are {args.height} and {args.columns}")
+        raise InputError(
+            f"--height must be at least 16 and --columns at least 1, but are {args.height} and {args.columns}"
+        )
     sources = expand_inputs(args.images)
     originals = _by_name(args.originals)
     rows = []

@@ -12,9 +12,8 @@ from ..errors import InputError
 
 __all__ = ["PICTURE_SUFFIXES", "Job", "expand_inputs", "plan_outputs"]
 
-PICTURE_SUFFIXES = frozenset(
-    ".jpg .jpeg .jpe .mpo .png .apng .webp .tif .tiff .bmp .dib .gif .avif .heic .heif .hif".split()
-)
+_PICTURES = "jpg jpeg jpe mpo png apng webp tif tiff bmp dib gif avif heic heif hif"
+PICTURE_SUFFIXES = frozenset(f".{name}" for name in _PICTURES.split())
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,13 @@ def expand_inputs(names: Iterable[str | Path], *, recursive: bool = False) -> li
 
 
 def plan_outputs(
-    sources: Sequence[Path], output: str | Path, *, label: str, suffix: str, overwrite: bool = False, single: bool = True
+    sources: Sequence[Path],
+    output: str | Path,
+    *,
+    label: str,
+    suffix: str,
+    overwrite: bool = False,
+    single: bool = True,
 ) -> list[Job]:
     """Give every picture a target.
 
@@ -120,7 +125,9 @@ def _refuse_originals(jobs: Sequence[Job]) -> None:
     originals = {_identity(job.source): job.source for job in jobs if job.source.exists()}
     for job in jobs:
         if job.target.exists() and _identity(job.target) in originals:
-            raise InputError(f"a result must not replace a picture that was read, but {job.target} would (--overwrite allows it)")
+            raise InputError(
+                f"a result must not replace a picture that was read, but {job.target} would (--overwrite allows it)"
+            )
 
 
 def _identity(path: Path) -> tuple[int, int]:

@@ -114,7 +114,7 @@ def _run_one(function: Callable[..., Any], job: Job, max_pixels: int, progress: 
     except SafelightError as error:
         return Outcome(job, time.perf_counter() - started, error=error)
     except MemoryError:
-        error = InputError(f"a picture must fit in memory, but {job.source} did not")
-        return Outcome(job, time.perf_counter() - started, error=error)
+        too_large = InputError(f"a picture must fit in memory, but {job.source} did not")
+        return Outcome(job, time.perf_counter() - started, error=too_large)
     summary = result.summary() if hasattr(result, "summary") else None
     return Outcome(job, time.perf_counter() - started, tuple(written), summary, notes)

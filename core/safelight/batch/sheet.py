@@ -14,7 +14,11 @@ from ..matting import composite
 
 __all__ = ["BACKGROUNDS", "before_after", "contact_sheet"]
 
-BACKGROUNDS = ((0, 0, 0), (255, 255, 255), (226, 0, 116))  # a dark halo shows on white, a light one on black, both on this
+BACKGROUNDS = (
+    (0, 0, 0),
+    (255, 255, 255),
+    (226, 0, 116),
+)  # a dark halo shows on white, a light one on black, both on this
 _GAP, _LABEL = 6, 18
 _PAPER, _INK = (46, 46, 46), (230, 230, 230)
 _CHECKS = (255, 204)
@@ -57,7 +61,9 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def before_after(before: Photo, after: Photo, *, height: int = 480, colour: tuple[int, int, int] = (238, 90, 60)) -> Picture:
+def before_after(
+    before: Photo, after: Photo, *, height: int = 480, colour: tuple[int, int, int] = (238, 90, 60)
+) -> Picture:
     """Draw the original, the cut-out on the usual checks, and on a colour, side by side."""
     views = [_scaled(before, height), _on_checks(_scaled_with_alpha(after, height)), _on_colour(after, colour, height)]
     width = sum(view.shape[1] for view in views) + _GAP * (len(views) - 1)

@@ -1,0 +1,1 @@
+"""Inference: the model catalogue, execution providers, sessions, and reading networks' answers."""

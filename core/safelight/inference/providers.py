@@ -47,12 +47,17 @@ class ExecutionProvider:
     serial: bool = False
 
 
-CPU = ExecutionProvider("CPUExecutionProvider", "cpu", "CPU", "it is part of every installation", {}, fixed_shapes=False)
+CPU = ExecutionProvider(
+    "CPUExecutionProvider", "cpu", "CPU", "it is part of every installation", {}, fixed_shapes=False
+)
 
 # Accelerators in the order `auto` tries them, the CPU last.
 PROVIDERS = (
     ExecutionProvider(
-        "CUDAExecutionProvider", "cuda", "CUDA", "install onnxruntime-gpu instead of onnxruntime, and NVIDIA's CUDA and cuDNN"
+        "CUDAExecutionProvider",
+        "cuda",
+        "CUDA",
+        "install onnxruntime-gpu instead of onnxruntime, and NVIDIA's CUDA and cuDNN",
     ),
     ExecutionProvider(
         "DmlExecutionProvider",

@@ -84,7 +84,7 @@ def _averaged(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.u
 def _as_mask(info: ModelInfo, output: NDArray[np.float32]) -> NDArray[np.float32]:
     mask = output.reshape(output.shape[-2:]) if output.shape[-1] != 1 else output.reshape(output.shape[-3:-1])
     if info.postprocess == "sigmoid":
-        return (1.0 / (1.0 + np.exp(-mask))).astype(np.float32)
+        return np.asarray(1.0 / (1.0 + np.exp(-mask)), np.float32)
     if info.postprocess == "stretch":
         low, high = float(mask.min()), float(mask.max())
         # A picture without contrast in the answer has no subject: stretching it would invent one.

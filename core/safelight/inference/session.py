@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError, ProviderError
 from .models import ModelInfo, load_model, model_info
-from .providers import CPU, ExecutionProvider, choose_provider, thread_count
+from .providers import CPU, Choice, ExecutionProvider, choose_provider, thread_count
 
 __all__ = ["ModelRun", "Session"]
 
@@ -137,9 +137,7 @@ class Session:
                     raise
                 refused.append(f"{row.title} refused: {error}")
                 continue
-            passed = f"{row.title} passed the check against the CPU" if row is not CPU else choice.reason
-            why = choice.reason if choice.by_name else "; ".join([*refused, passed] if not refused or row is not CPU else refused)
-            return runtime, row, why
+            return runtime, row, _why(choice, row, refused)
         raise ProviderError("ONNX Runtime must offer at least the CPU provider, but does not")
 
     def _open_on(self, row: ExecutionProvider) -> _Runtime:
@@ -159,7 +157,9 @@ class Session:
 class _OnnxRuntime:
     """An ONNX Runtime session on one provider; its exceptions are translated here and nowhere else."""
 
-    def __init__(self, info: ModelInfo, model: bytes | Path, row: ExecutionProvider, size: tuple[int, int] | None) -> None:
+    def __init__(
+        self, info: ModelInfo, model: bytes | Path, row: ExecutionProvider, size: tuple[int, int] | None
+    ) -> None:
         import onnxruntime
 
         options = onnxruntime.SessionOptions()
@@ -171,7 +171,6 @@ class _OnnxRuntime:
             for name, value in _free_dimensions(info, size).items():
                 options.add_free_dimension_override_by_name(name, value)
         self._row, self._outputs = row, list(info.outputs)
-        self._arena = f"{'cpu:0' if row is CPU else 'gpu:0'}"
         source = str(model) if isinstance(model, Path) else model
         try:
             self._session = onnxruntime.InferenceSession(
@@ -188,7 +187,7 @@ class _OnnxRuntime:
 
         options = onnxruntime.RunOptions()
         if release and self._row is CPU:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", self._arena)
+            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         lock = _one_at_a_time if self._row.serial else threading.Lock()
         with lock:
             task = _in_thread(lambda: self._session.run(self._outputs, feeds, options))
@@ -207,7 +206,11 @@ class _OpenCVRuntime:
         import cv2
 
         try:
-            self._net = cv2.dnn.readNetFromTFLite(str(model) if isinstance(model, Path) else np.frombuffer(model, np.uint8))
+            source = str(model) if isinstance(model, Path) else np.frombuffer(model, np.uint8)
+            # The newer engine of OpenCV 5 does not give the landmark model's second output.
+            classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
+            engine = () if classic is None else (classic,)
+            self._net = cv2.dnn.readNetFromTFLite(source, *engine)
         except cv2.error as error:
             raise ModelError(f"{info.id} must open in OpenCV, but does not: {_last_line(error)}") from error
         self._outputs = list(info.outputs)
@@ -228,9 +231,19 @@ class _OpenCVRuntime:
         return outputs
 
 
+def _why(choice: Choice, row: ExecutionProvider, refused: list[str]) -> str:
+    if choice.by_name:
+        return choice.reason
+    if row is CPU:
+        return "; ".join(refused) or choice.reason
+    return "; ".join([*refused, f"{row.title} passed the check against the CPU"])
+
+
 def _open_tflite(info: ModelInfo, model: bytes | Path, provider: str) -> tuple[_Runtime, ExecutionProvider, str]:
     if provider not in ("auto", CPU.short, CPU.name):
-        raise ProviderError(f"{info.id} is a TensorFlow Lite model and must run on the CPU, but {provider} was asked for")
+        raise ProviderError(
+            f"{info.id} is a TensorFlow Lite model and must run on the CPU, but {provider} was asked for"
+        )
     row = replace(CPU, title="CPU (OpenCV)")
     return _OpenCVRuntime(info, model), row, "TensorFlow Lite models run in OpenCV"
 

@@ -9,8 +9,9 @@ from PIL import Image
 __all__ = ["fit_within", "resize_image", "resize_plane"]
 
 
-def fit_within(height: int, width: int, side: int) -> tuple[int, int]:
-    """Return the size at which the longer side is at most `side`, the shape kept, nothing enlarged."""
+def fit_within(shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Return the size at which the longer side of a picture's shape is at most `side`; nothing is enlarged."""
+    height, width = shape[:2]
     scale = min(1.0, side / max(height, width))
     return max(1, round(height * scale)), max(1, round(width * scale))
 

@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import InputError
-from ..kernels import guided_filter, guided_upsample
-from ._resize import fit_within, resize_image, resize_plane
+from ..kernels import area_average, guided_filter, guided_upsample
+from ._resize import fit_within, resize_plane
 from .fusion import suppress_ghosts
 
 __all__ = ["WORKING_SIDE", "confidence", "refine_alpha", "stretch_contrast"]
@@ -56,8 +56,8 @@ def refine_alpha(
     """
     if mask.ndim != 2:
         raise InputError(f"mask must have the shape (height, width), but has {mask.shape}")
-    height, width = fit_within(*image.shape[:2], WORKING_SIDE)
-    small = resize_image(_to_uint8(image), height, width)
+    height, width = fit_within(image.shape, WORKING_SIDE)
+    small = area_average(image, (height, width))
     mask = resize_plane(mask, height, width)
     sure = resize_plane(sure, height, width) if sure is not None else None
     diagonal = math.hypot(height, width)
@@ -81,13 +81,9 @@ def confidence(mask: NDArray[np.float32]) -> NDArray[np.float32]:
     distance = 2.0 * mask - 1.0
     square = distance * distance
     quartic = square * square
-    return (0.01 + quartic * quartic).astype(np.float32)
+    return np.asarray(0.01 + quartic * quartic, np.float32)
 
 
 def _weight(mask: NDArray[np.float32], sure: NDArray[np.float32] | None) -> NDArray[np.float32]:
     weight = confidence(mask)
     return weight if sure is None else np.maximum(weight, sure)
-
-
-def _to_uint8(image: NDArray[np.uint8] | NDArray[np.uint16]) -> NDArray[np.uint8]:
-    return (image // 257).astype(np.uint8) if image.dtype == np.uint16 else image  # type: ignore[return-value]

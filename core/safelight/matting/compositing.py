@@ -70,7 +70,7 @@ def blur_background(image: NDArray[Any], alpha: NDArray[np.float32], *, sigma: f
     ndarray of the image's shape and dtype
         The background alone; where the subject hides it all, the colours around it.
     """
-    height, width = fit_within(*alpha.shape, _BLUR_SIDE)
+    height, width = fit_within(alpha.shape, _BLUR_SIDE)
     top = 65535.0 if image.dtype == np.uint16 else 255.0
     visible = 1.0 - resize_plane(alpha, height, width)
     planes = [_small_plane(image, channel, height, width) * visible for channel in range(3)]

@@ -40,4 +40,4 @@ def estimate_foreground(
     """
     if method not in get_args(Method):
         raise InputError(f"method must be one of {', '.join(get_args(Method))}, but is {method!r}")
-    return foreground_multilevel(image, alpha)  # type: ignore[no-any-return]
+    return foreground_multilevel(image, alpha)

@@ -18,6 +18,7 @@ from ..kernels import box_filter
 __all__ = ["fill_by_agreement", "fill_holes", "remove_islands", "suppress_ghosts"]
 
 Mask = NDArray[np.float32]
+_RIM = 6  # pixels at the networks' resolution that the soft edge of a part is wide
 
 
 def fill_by_agreement(main: Mask, votes: Sequence[Mask], *, unanimous: bool = False) -> Mask:
@@ -70,35 +71,42 @@ def suppress_ghosts(alpha: Mask, *, sigma: float = 0.012) -> Mask:
     deviation = np.sqrt(np.maximum(_smooth(alpha * alpha, reach) - mean * mean, 0.0))
     flatness = np.clip(1.0 - deviation / 0.18, 0.0, 1.0)
     decided = np.clip((mean - 0.45) / 0.25 + 0.5, 0.0, 1.0)
-    return np.clip(alpha + flatness * (decided - mean), 0.0, 1.0).astype(np.float32)
+    settled: Mask = np.clip(alpha + flatness * (decided - mean), 0.0, 1.0).astype(np.float32)
+    return settled
 
 
 def fill_holes(alpha: Mask, *, largest: float = 0.02) -> Mask:
-    """Fill enclosed holes smaller than `largest` of the picture. Real holes are filled too: a choice, not a default."""
-    return _flip_components(alpha, below=0.5, inside=False, keep=lambda area, most: area > largest * alpha.size)
+    """Fill enclosed holes of up to `largest` of the picture. Real holes are filled too: a choice, not a default."""
+    labels, areas = _components(alpha <= 0.5, connectivity=4)
+    border = np.unique(np.concatenate([labels[0], labels[-1], labels[:, 0], labels[:, -1]]))
+    holes = areas <= largest * alpha.size
+    holes[border] = False  # what reaches the border is background, not a hole
+    return _painted(alpha, holes[labels] & (alpha <= 0.5), 1.0)
 
 
 def remove_islands(alpha: Mask, *, smallest: float = 0.02) -> Mask:
     """Remove parts smaller than `smallest` of the largest one."""
-    return _flip_components(alpha, below=0.5, inside=True, keep=lambda area, most: area >= smallest * most)
+    labels, areas = _components(alpha > 0.5, connectivity=8)
+    islands = areas < smallest * areas[1:].max(initial=0)
+    return _painted(alpha, islands[labels] & (alpha > 0.5), 0.0)
 
 
-def _flip_components(alpha: Mask, *, below: float, inside: bool, keep: object) -> Mask:
+def _components(region: NDArray[np.bool_], *, connectivity: int) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+    """Return each pixel's component (0 outside) and the components' areas."""
     import cv2
 
-    chosen = (alpha > below) if inside else (alpha <= below)
-    count, labels, stats, _ = cv2.connectedComponentsWithStats(chosen.astype(np.uint8), connectivity=8 if inside else 4)
-    areas = stats[:, cv2.CC_STAT_AREA]
-    most = areas[1:].max(initial=0)
-    touches = np.zeros(count, bool)
-    if not inside:  # what reaches the border is background, not a hole
-        for edge in (labels[0], labels[-1], labels[:, 0], labels[:, -1]):
-            touches[edge] = True
-    flip = np.array([i > 0 and not touches[i] and not keep(areas[i], most) for i in range(count)])  # type: ignore[operator]
+    _, labels, stats, _ = cv2.connectedComponentsWithStats(region.astype(np.uint8), connectivity=connectivity)
+    return labels, stats[:, cv2.CC_STAT_AREA]
+
+
+def _painted(alpha: Mask, region: NDArray[np.bool_], value: float) -> Mask:
+    """Set a region and the soft rim around it."""
+    import cv2
+
+    reach = np.ones((2 * _RIM + 1, 2 * _RIM + 1), np.uint8)
+    rim = cv2.dilate(region.astype(np.uint8), reach).astype(bool) & (alpha > 0.02) & (alpha < 0.98)
     result = alpha.copy()
-    region = flip[labels]
-    grown = cv2.dilate(region.astype(np.uint8), np.ones((5, 5), np.uint8)).astype(bool) & ((alpha > 0.02) & (alpha < 0.98) | region)
-    result[grown] = 0.0 if inside else 1.0
+    result[region | rim] = value
     return result
 
 

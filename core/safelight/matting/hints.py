@@ -64,7 +64,7 @@ def apply_hint(
         raise InputError(f"the hint must have the image's size {image.shape[:2]}, but has {said.shape}")
     if not said.any():
         raise InputError("the hint must mark something white (keep) or black (remove), but marks nothing")
-    height, width = fit_within(*image.shape[:2], _SIDE)
+    height, width = fit_within(image.shape[:2], _SIDE)
     small = resize_image(image, height, width)
     strokes = _released(_shrink(said, height, width))
     spread = _spread(small, resize_plane(mask, height, width), strokes)
@@ -95,7 +95,7 @@ def _released(strokes: NDArray[np.int8]) -> NDArray[np.int8]:
     kernel = np.ones((2 * reach + 1, 2 * reach + 1), np.uint8)
     sure_subject = cv2.erode((strokes == 1).astype(np.uint8), kernel)
     sure_background = cv2.erode((strokes == -1).astype(np.uint8), kernel)
-    return (sure_subject.astype(np.int8) - sure_background.astype(np.int8)).astype(np.int8)
+    return np.asarray(sure_subject, np.int8) - np.asarray(sure_background, np.int8)
 
 
 def _spread(image: NDArray[np.uint8], mask: NDArray[np.float32], strokes: NDArray[np.int8]) -> NDArray[np.float32]:
@@ -111,8 +111,8 @@ def _spread(image: NDArray[np.uint8], mask: NDArray[np.float32], strokes: NDArra
     cv2.grabCut(np.ascontiguousarray(image[..., ::-1]), labels, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     subject = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
     result = mask.copy()
-    for said, region, value in ((1, subject, 1.0), (-1, ~subject, 0.0)):
-        result[_connected(region, strokes == said)] = value
+    result[_connected(subject, strokes == 1)] = 1.0
+    result[_connected(~subject, strokes == -1)] = 0.0
     return result
 
 

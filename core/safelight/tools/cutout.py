@@ -18,7 +18,9 @@ if TYPE_CHECKING:  # a help text must not wait for NumPy
 
 __all__ = ["CutoutResult", "cutout", "parse_colour"]
 
-Model = Literal["auto", "isnet", "u2net", "u2netp", "selfie", "birefnet-general", "birefnet-general-lite", "modnet", "rmbg-1.4"]
+Model = Literal[
+    "auto", "isnet", "u2net", "u2netp", "selfie", "birefnet-general", "birefnet-general-lite", "modnet", "rmbg-1.4"
+]
 
 
 @dataclass(frozen=True)
@@ -87,14 +89,17 @@ def cutout(
     ] = "cutout",
     refine: Annotated[bool, Parameter("Refine edges and hair at full resolution.")] = True,
     decontaminate: Annotated[
-        bool, Parameter("Estimate the subject's own colours at its edge, so that no halo of the old background remains.")
+        bool,
+        Parameter("Estimate the subject's own colours at its edge, so that no halo of the old background remains."),
     ] = True,
     hint: Annotated[
         Path | None, Parameter("A picture of strokes or a rough mask: white keeps, black removes, gray says nothing.")
     ] = None,
     fill_holes: Annotated[bool, Parameter("Fill small enclosed holes, real ones too.")] = False,
     remove_islands: Annotated[bool, Parameter("Remove small separate parts.")] = False,
-    keep_translucent: Annotated[bool, Parameter("Keep wide half-transparent areas such as glass, veils or smoke.")] = False,
+    keep_translucent: Annotated[
+        bool, Parameter("Keep wide half-transparent areas such as glass, veils or smoke.")
+    ] = False,
     provider: Annotated[
         Literal["auto", "cpu", "cuda", "directml", "coreml", "openvino"],
         Parameter("Where the networks run; by name, it is that one or an error."),
@@ -137,7 +142,9 @@ def cutout(
         picture, model=model, quality=quality, provider=provider, progress=lambda f, s: progress(0.7 * f, s)
     )
     progress(0.7, "refining the edge")
-    alpha = _alpha(photo, picture, subject.mask, said, refine=refine, switches=(fill_holes, remove_islands, keep_translucent))
+    alpha = _alpha(
+        photo, picture, subject.mask, said, refine=refine, switches=(fill_holes, remove_islands, keep_translucent)
+    )
     if output == "mask":
         progress(1.0, "done")
         return CutoutResult(None, alpha, subject.runs, subject.reason, output, photo.bits)
@@ -198,7 +205,9 @@ def _background(background: str, photo: Photo) -> Any:
     if background == "blur":
         return lambda foreground, alpha: opaque(foreground, alpha, blur_background(photo.image, alpha))
     if background.startswith("#"):
-        colour = np.asarray(parse_colour(background), photo.image.dtype) * photo.image.dtype.type(257 if photo.bits == 16 else 1)
+        colour = np.asarray(parse_colour(background), photo.image.dtype) * photo.image.dtype.type(
+            257 if photo.bits == 16 else 1
+        )
         return lambda foreground, alpha: opaque(foreground, alpha, colour)
     behind = PhotoClass.open(Path(background)).to_uint8()
 
@@ -215,13 +224,14 @@ def _transparent(photo: Photo, foreground: NDArray[Any], alpha: NDArray[np.float
     import numpy as np
 
     dtype = photo.image.dtype
-    top = np.iinfo(dtype).max
     levels = np.empty(alpha.shape, dtype)
-    for first in range(0, alpha.shape[0], 256):  # by strips: no float copy of a large picture
-        rows = slice(first, first + 256)
-        levels[rows] = alpha[rows] * np.float32(top) + np.float32(0.5)
     clean = foreground if foreground is not photo.image else foreground.copy()
-    clean *= (levels > 0).astype(dtype)[..., None]
+    for first in range(0, alpha.shape[0], 64):  # by strips that stay in the cache: no float copy of a large picture
+        rows = slice(first, first + 64)
+        levels[rows] = alpha[rows] * np.float32(np.iinfo(dtype).max) + np.float32(0.5)
+        visible = (levels[rows] > 0).astype(dtype)
+        for channel in range(3):
+            clean[rows, :, channel] *= visible
     return replace(photo, image=clean, alpha=levels)
 
 
@@ -246,7 +256,8 @@ def _read_hint(hint: Path | Photo, photo: Photo) -> NDArray[np.int8]:
     marks = hint if isinstance(hint, PhotoClass) else PhotoClass.open(hint)
     if (marks.height, marks.width) != (photo.height, photo.width):
         raise InputError(
-            f"the hint must have the photo's size {photo.width} x {photo.height}, but has {marks.width} x {marks.height}"
+            f"the hint must have the photo's size {photo.width} x {photo.height}, "
+            f"but has {marks.width} x {marks.height}"
         )
     alpha = marks.alpha
     levels = alpha if alpha is None or alpha.dtype != "uint16" else (alpha // 257).astype("uint8")

@@ -27,12 +27,14 @@ __all__ = ["TOOLS", "Parameter", "Progress", "Tool", "no_progress", "tool"]
 
 P = ParamSpec("P")
 R = TypeVar("R")
+Kind = Literal["choice", "switch", "number", "text", "file"]
 
 
 class Progress(Protocol):
     """The one callback: how far the work is, and what it is doing; raises ``Cancelled`` to stop it."""
 
-    def __call__(self, fraction: float, stage: str, /) -> None: ...
+    def __call__(self, fraction: float, stage: str, /) -> None:
+        """`fraction` runs from 0 to 1; `stage` is a few words in English."""
 
 
 def no_progress(fraction: float, stage: str, /) -> None:
@@ -59,7 +61,7 @@ class Parameter:
 
     help: str
     name: str = ""
-    kind: Literal["choice", "switch", "number", "text", "file"] = "text"
+    kind: Kind = "text"
     default: Any = None
     choices: tuple[str, ...] = ()
     minimum: float | None = None
@@ -87,6 +89,8 @@ class Tool:
             found.append(_completed(note, name, annotation, entry.default))
         return tuple(found)
 
+
+_KINDS: dict[Any, Kind] = {bool: "switch", int: "number", float: "number", str: "text"}
 
 TOOLS: dict[str, Tool] = {}
 
@@ -117,6 +121,4 @@ def _completed(note: Parameter, name: str, annotation: Any, default: Any) -> Par
         annotation = next(each for each in get_args(annotation) if each is not type(None))
     if get_origin(annotation) is Literal:
         return replace(note, name=name, kind="choice", choices=get_args(annotation), default=default)
-    kinds: dict[Any, Literal["switch", "number", "text"]] = {bool: "switch", int: "number", float: "number", str: "text"}
-    kind = kinds.get(annotation, "file")
-    return replace(note, name=name, kind=kind, default=default)
+    return replace(note, name=name, kind=_KINDS.get(annotation, "file"), default=default)
