@@ -62,7 +62,7 @@ def contact_sheet(
 
 
 def before_after(
-    before: Photo, after: Photo, *, height: int = 480, colour: tuple[int, int, int] = (238, 90, 60)
+    before: Photo, after: Photo, *, height: int = 480, colour: tuple[int, int, int] = (24, 120, 150)
 ) -> Picture:
     """Draw the original, the cut-out on the usual checks, and on a colour, side by side."""
     views = [_scaled(before, height), _on_checks(_scaled_with_alpha(after, height)), _on_colour(after, colour, height)]
