@@ -1,0 +1,117 @@
+// The full-resolution half of the fast guided filter (K. He, J. Sun, "Fast Guided Filter", arXiv 1505.00996): the mean
+// coefficients, bilinear between the centres of the low-resolution pixels, applied to the guide; clipped to [0, 1].
+//
+// A tile of columns keeps two low-resolution rows widened to full resolution; between them every row is a plain blend.
+#include "kernels.hpp"
+
+namespace safelight {
+namespace SAFELIGHT_TARGET {
+namespace {
+
+using std::int64_t;
+
+constexpr int64_t tile_width = 512, tile_height = 128;
+
+struct Work {
+    const ApplyCoefficients* call;
+    float scale;  // guide * scale lies in [0, 1]
+    int64_t across;
+    float* scratch;
+};
+
+// Where a full-resolution pixel lies between two low-resolution ones.
+struct Between {
+    int64_t first, second;
+    float share;  // of the second
+};
+
+int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
+
+Between between(int64_t i, int64_t from, int64_t to) {
+    const double last = static_cast<double>(from - 1);
+    double at = (static_cast<double>(i) + 0.5) * static_cast<double>(from) / static_cast<double>(to) - 0.5;
+    at = at < 0 ? 0 : at > last ? last : at;
+    const int64_t first = static_cast<int64_t>(at);
+    return {first, smaller(first + 1, from - 1), static_cast<float>(at - static_cast<double>(first))};
+}
+
+template <int channels>
+void widen(const Work& work, int64_t row, const Between* columns, int64_t count, float* __restrict wide) {
+    const ApplyCoefficients& call = *work.call;
+    for (int k = 0; k <= channels; ++k) {
+        const float* const low = call.coefficients + (k * call.height + row) * call.width;
+        const float unit = k < channels ? work.scale : 1.0f;
+        for (int64_t i = 0; i < count; ++i) {
+            const float first = low[columns[i].first], second = low[columns[i].second];
+            wide[k * tile_width + i] = (first + (second - first) * columns[i].share) * unit;
+        }
+    }
+}
+
+template <typename T, int channels>
+void apply_row(const T* __restrict guide, const float* __restrict upper, const float* __restrict lower, float share,
+               int64_t count, float* __restrict result) {
+    for (int64_t i = 0; i < count; ++i) {
+        float value = upper[channels * tile_width + i] +
+                      (lower[channels * tile_width + i] - upper[channels * tile_width + i]) * share;
+        for (int c = 0; c < channels; ++c) {
+            const float* const u = upper + c * tile_width;
+            const float* const l = lower + c * tile_width;
+            value += (u[i] + (l[i] - u[i]) * share) * static_cast<float>(guide[channels * i + c]);
+        }
+        value = value < 0.0f ? 0.0f : value;
+        result[i] = value > 1.0f ? 1.0f : value;
+    }
+}
+
+template <typename T, int channels>
+void apply_tile(void* context, int64_t task, int slot) {
+    const Work& work = *static_cast<const Work*>(context);
+    const ApplyCoefficients& call = *work.call;
+    const int64_t width = call.guide.width, plane = (channels + 1) * tile_width;
+    const int64_t x = task % work.across * tile_width, y = task / work.across * tile_height;
+    const int64_t count = smaller(tile_width, width - x), bottom = smaller(y + tile_height, call.guide.height);
+    float* wide[2] = {work.scratch + slot * 2 * plane, work.scratch + (slot * 2 + 1) * plane};
+    int64_t held[2] = {-1, -1};
+    Between columns[tile_width];
+    for (int64_t i = 0; i < count; ++i) columns[i] = between(x + i, call.width, width);
+    for (int64_t row = y; row < bottom; ++row) {
+        const Between rows = between(row, call.height, call.guide.height);
+        for (int k = 0; k < 2; ++k) {
+            const int64_t wanted = k == 0 ? rows.first : rows.second;
+            const int at = static_cast<int>(wanted % 2);
+            if (held[at] != wanted) widen<channels>(work, wanted, columns, count, wide[at]);
+            held[at] = wanted;
+        }
+        apply_row<T, channels>(static_cast<const T*>(call.guide.data) + (row * width + x) * channels,
+                               wide[rows.first % 2], wide[rows.second % 2], rows.share, count,
+                               call.result + row * width + x);
+    }
+}
+
+template <typename T>
+Status apply(const ApplyCoefficients& call, float scale) {
+    const int64_t across = (call.guide.width + tile_width - 1) / tile_width;
+    const int64_t tasks = across * ((call.guide.height + tile_height - 1) / tile_height);
+    const int slots = slot_count(tasks, 1 << 16);
+    Work work{&call, scale, across, nullptr};
+    const std::size_t floats = static_cast<std::size_t>(slots * 2 * (call.guide.channels + 1) * tile_width);
+    work.scratch = static_cast<float*>(allocate(floats * sizeof(float)));
+    if (work.scratch == nullptr) return Status::out_of_memory;
+    parallel_for(tasks, slots, call.guide.channels == 1 ? apply_tile<T, 1> : apply_tile<T, 3>, &work);
+    release(work.scratch);
+    return Status::done;
+}
+
+}  // namespace
+
+Status apply_coefficients(const ApplyCoefficients& call) {
+    switch (call.guide.type) {
+        case PixelType::uint8: return apply<std::uint8_t>(call, 1.0f / 255);
+        case PixelType::uint16: return apply<std::uint16_t>(call, 1.0f / 65535);
+        default: return apply<float>(call, 1.0f);
+    }
+}
+
+}  // namespace SAFELIGHT_TARGET
+}  // namespace safelight

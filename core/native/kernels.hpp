@@ -1,0 +1,115 @@
+// The one header of the kernel files: plain structs and declarations, nothing inline.
+//
+// Every kernel file is compiled once per CPU target with SAFELIGHT_TARGET set to the target's name. It keeps its code
+// in an anonymous namespace and defines only its entries, so that no function built for a newer processor
+// can be picked by the linker for an older one. dispatch.cpp chooses the target while the program runs.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+// The next loop's iterations touch no common memory, which the compiler could not see by itself.
+#if defined(__clang__)
+#define SAFELIGHT_INDEPENDENT _Pragma("clang loop vectorize(assume_safety)")
+#elif defined(__GNUC__)
+#define SAFELIGHT_INDEPENDENT _Pragma("GCC ivdep")
+#elif defined(_MSC_VER)
+#define SAFELIGHT_INDEPENDENT __pragma(loop(ivdep))
+#else
+#define SAFELIGHT_INDEPENDENT
+#endif
+
+namespace safelight {
+
+enum class PixelType { uint8, uint16, float32 };
+
+// A C-contiguous (height, width, channels) array. Integers stand for value / (2^bits - 1).
+struct Pixels {
+    const void* data;
+    PixelType type;
+    std::int64_t height, width, channels;
+};
+
+enum class Status { done, out_of_memory };
+
+struct BoxFilter {
+    Pixels source;
+    std::int64_t radius;
+    float* result;  // (height, width, channels)
+};
+
+struct AreaAverage {
+    Pixels source;
+    std::int64_t height, width;  // of the result
+    float* result;               // (height, width, channels), integers scaled to [0, 1]
+};
+
+struct GuidedFilter {
+    Pixels guide;         // 1 or 3 channels
+    const float* source;  // (height, width)
+    const float* weight;  // (height, width) or null
+    float least_weight;   // added to every weight, so that no window is without any
+    std::int64_t radius;
+    double eps;
+    float* result;        // (height, width), or null when the coefficients are wanted
+    float* coefficients;  // (channels + 1, height, width), or null
+};
+
+struct ApplyCoefficients {
+    Pixels guide;               // 1 or 3 channels
+    const float* coefficients;  // (channels + 1, height, width)
+    std::int64_t height, width;
+    float* result;  // the guide's (height, width)
+};
+
+struct ForegroundMultilevel {
+    Pixels image;        // 3 channels
+    const float* alpha;  // (height, width)
+    std::int64_t small_iterations, big_iterations;
+    float regularization, gradient_weight;
+    void* foreground;  // the image's shape and type
+    void* background;  // the same, or null
+};
+
+struct KernelTable {
+    const char* name;
+    Status (*area_average)(const AreaAverage&);
+    Status (*apply_coefficients)(const ApplyCoefficients&);
+    Status (*box_filter)(const BoxFilter&);
+    Status (*foreground_multilevel)(const ForegroundMultilevel&);
+    Status (*guided_filter)(const GuidedFilter&);
+};
+
+#define SAFELIGHT_DECLARE_KERNELS(target)                        \
+    namespace target {                                           \
+    Status area_average(const AreaAverage&);                     \
+    Status apply_coefficients(const ApplyCoefficients&);         \
+    Status box_filter(const BoxFilter&);                         \
+    Status foreground_multilevel(const ForegroundMultilevel&);   \
+    Status guided_filter(const GuidedFilter&);                   \
+    }
+SAFELIGHT_DECLARE_KERNELS(baseline)
+SAFELIGHT_DECLARE_KERNELS(avx2)
+SAFELIGHT_DECLARE_KERNELS(avx512)
+
+// dispatch.cpp
+const KernelTable& kernels();         // the table in use: the best this processor can run, unless another was set
+const KernelTable* const* targets();  // those this processor can run, best first, then null
+bool set_target(const char* name);    // false if the name is not among targets()
+
+// threads.cpp
+int thread_count();
+void set_thread_count(int count);  // 0 restores the default: the processors this process may use
+
+// Calls body(context, task, slot) for every task in [0, tasks) on the pool. No two calls run in the same slot at the
+// same time, and slots are below slot_count(tasks, limit). Bodies must not throw. Which thread takes which task
+// is open, so a task's result may depend on nothing but its number.
+using Body = void (*)(void* context, std::int64_t task, int slot);
+int slot_count(std::int64_t tasks, int limit);
+void parallel_for(std::int64_t tasks, int slots, Body body, void* context);
+
+// Memory aligned to a cache line; null when there is none left.
+void* allocate(std::size_t bytes);
+void release(void* memory);
+
+}  // namespace safelight

@@ -1,0 +1,142 @@
+// The private Python module. Arrays come in checked: safelight.kernels sees to that, and documents the functions.
+#include <pybind11/numpy.h>
+#include <pybind11/pybind11.h>
+#include <pybind11/stl.h>
+
+#include <new>
+#include <string>
+#include <vector>
+
+#include "kernels.hpp"
+
+namespace py = pybind11;
+
+namespace safelight {
+namespace {
+
+using Array = py::array;
+using FloatArray = py::array_t<float, py::array::c_style>;
+
+PixelType pixel_type(const Array& array) {
+    if (py::isinstance<py::array_t<std::uint8_t>>(array)) return PixelType::uint8;
+    if (py::isinstance<py::array_t<std::uint16_t>>(array)) return PixelType::uint16;
+    if (py::isinstance<py::array_t<float>>(array)) return PixelType::float32;
+    throw py::type_error("pixels must be uint8, uint16 or float32");
+}
+
+Pixels pixels(const Array& array) {
+    if (array.ndim() < 2 || array.ndim() > 3 || (array.flags() & py::array::c_style) == 0)
+        throw py::value_error("pixels must be a C-contiguous array of 2 or 3 dimensions");
+    return {array.data(), pixel_type(array), array.shape(0), array.shape(1), array.ndim() == 3 ? array.shape(2) : 1};
+}
+
+std::vector<py::ssize_t> shape_of(const Array& array) { return {array.shape(), array.shape() + array.ndim()}; }
+
+template <typename Call>
+void run(Status (*KernelTable::*kernel)(const Call&), const Call& call) {
+    Status status;
+    {
+        const py::gil_scoped_release released;
+        status = (kernels().*kernel)(call);
+    }
+    if (status == Status::out_of_memory) throw std::bad_alloc();
+}
+
+Array box_filter(const Array& source, std::int64_t radius) {
+    FloatArray result(shape_of(source));
+    run(&KernelTable::box_filter, BoxFilter{pixels(source), radius, result.mutable_data()});
+    return result;
+}
+
+Array area_average(const Array& source, std::int64_t height, std::int64_t width) {
+    std::vector<py::ssize_t> shape = shape_of(source);
+    shape[0] = height;
+    shape[1] = width;
+    FloatArray result(shape);
+    run(&KernelTable::area_average, AreaAverage{pixels(source), height, width, result.mutable_data()});
+    return result;
+}
+
+GuidedFilter guided_call(const Array& guide, const FloatArray& source, std::int64_t radius, double eps,
+                         const py::object& weight, float least_weight) {
+    GuidedFilter call{};
+    call.guide = pixels(guide);
+    call.source = source.data();
+    if (!weight.is_none()) call.weight = weight.cast<FloatArray>().data();  // the caller's array outlives the call
+    call.least_weight = least_weight;
+    call.radius = radius;
+    call.eps = eps;
+    return call;
+}
+
+Array guided_filter(const Array& guide, const FloatArray& source, std::int64_t radius, double eps,
+                    const py::object& weight, float least_weight) {
+    GuidedFilter call = guided_call(guide, source, radius, eps, weight, least_weight);
+    FloatArray result(shape_of(source));
+    call.result = result.mutable_data();
+    run(&KernelTable::guided_filter, call);
+    return result;
+}
+
+Array guided_coefficients(const Array& guide, const FloatArray& source, std::int64_t radius, double eps,
+                          const py::object& weight, float least_weight) {
+    GuidedFilter call = guided_call(guide, source, radius, eps, weight, least_weight);
+    FloatArray result({call.guide.channels + 1, call.guide.height, call.guide.width});
+    call.coefficients = result.mutable_data();
+    run(&KernelTable::guided_filter, call);
+    return result;
+}
+
+Array apply_coefficients(const Array& guide, const FloatArray& coefficients) {
+    FloatArray result({guide.shape(0), guide.shape(1)});
+    run(&KernelTable::apply_coefficients,
+        ApplyCoefficients{pixels(guide), coefficients.data(), coefficients.shape(1), coefficients.shape(2),
+                          result.mutable_data()});
+    return result;
+}
+
+py::object foreground_multilevel(const Array& image, const FloatArray& alpha, std::int64_t small_iterations,
+                                 std::int64_t big_iterations, float regularization, float gradient_weight,
+                                 bool return_background) {
+    Array foreground(image.dtype(), shape_of(image));
+    Array background = return_background ? Array(image.dtype(), shape_of(image)) : Array();
+    run(&KernelTable::foreground_multilevel,
+        ForegroundMultilevel{pixels(image), alpha.data(), small_iterations, big_iterations, regularization,
+                             gradient_weight, foreground.mutable_data(),
+                             return_background ? background.mutable_data() : nullptr});
+    if (return_background) return py::make_tuple(foreground, background);
+    return std::move(foreground);
+}
+
+std::vector<std::string> target_names() {
+    std::vector<std::string> names;
+    for (const KernelTable* const* table = targets(); *table != nullptr; ++table) names.emplace_back((*table)->name);
+    return names;
+}
+
+void choose_target(const std::string& name) {
+    if (set_target(name.c_str())) return;
+    std::string message = "target must be one of ";
+    for (const std::string& known : target_names()) message += (known == target_names()[0] ? "" : ", ") + known;
+    throw py::value_error(message + ", but is '" + name + "'");
+}
+
+}  // namespace
+}  // namespace safelight
+
+PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
+    using namespace safelight;
+    m.doc() = "Compiled kernels of safelight.kernels; private.";
+    m.attr("__version__") = SAFELIGHT_VERSION;
+    m.def("targets", target_names, "CPU targets this processor can run, best first.");
+    m.def("target", [] { return kernels().name; }, "The CPU target in use.");
+    m.def("set_target", choose_target, py::arg("name"));
+    m.def("threads", thread_count, "Threads a kernel uses.");
+    m.def("set_threads", set_thread_count, py::arg("count"), "0 restores the default, the processors in reach.");
+    m.def("area_average", area_average);
+    m.def("apply_coefficients", apply_coefficients);
+    m.def("box_filter", box_filter);
+    m.def("foreground_multilevel", foreground_multilevel);
+    m.def("guided_coefficients", guided_coefficients);
+    m.def("guided_filter", guided_filter);
+}

@@ -1,0 +1,47 @@
+"""Types of the compiled module; private, see ``safelight.kernels``."""
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+__version__: str
+
+def targets() -> list[str]: ...
+def target() -> str: ...
+def set_target(name: str) -> None: ...
+def threads() -> int: ...
+def set_threads(count: int) -> None: ...
+def area_average(source: NDArray[Any], height: int, width: int, /) -> NDArray[np.float32]: ...
+def apply_coefficients(
+    guide: NDArray[Any], coefficients: NDArray[np.float32], /
+) -> NDArray[np.float32]: ...
+def box_filter(source: NDArray[Any], radius: int, /) -> NDArray[np.float32]: ...
+def foreground_multilevel(
+    image: NDArray[Any],
+    alpha: NDArray[np.float32],
+    small_iterations: int,
+    big_iterations: int,
+    regularization: float,
+    gradient_weight: float,
+    return_background: bool,
+    /,
+) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+def guided_coefficients(
+    guide: NDArray[Any],
+    source: NDArray[np.float32],
+    radius: int,
+    eps: float,
+    weight: NDArray[np.float32] | None,
+    least_weight: float,
+    /,
+) -> NDArray[np.float32]: ...
+def guided_filter(
+    guide: NDArray[Any],
+    source: NDArray[np.float32],
+    radius: int,
+    eps: float,
+    weight: NDArray[np.float32] | None,
+    least_weight: float,
+    /,
+) -> NDArray[np.float32]: ...
