@@ -161,6 +161,8 @@ def remove_model(info: ModelInfo) -> bool:
     try:
         path.unlink(missing_ok=True)
         _stamp_path(path).unlink(missing_ok=True)
+        for prepared in path.parent.glob(f"{path.name}.prepared-*"):  # see prepared.py
+            prepared.unlink(missing_ok=True)
     except OSError as error:
         raise OutputError(f"{path} must be removable, but is not: {error.strerror}") from error
     return was_there

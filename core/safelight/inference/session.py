@@ -5,6 +5,7 @@ What ran, where and why is returned as a :class:`ModelRun` with every result.
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
 from collections.abc import Callable
@@ -17,7 +18,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..errors import ModelError, ProviderError
-from .models import ModelInfo, load_model, model_info
+from .models import ModelInfo, find_model, load_model, model_info
+from .prepared import find_prepared, keep_prepared, worth_preparing
 from .providers import CPU, Choice, ExecutionProvider, choose_provider, thread_count
 
 __all__ = ["ModelRun", "Session"]
@@ -80,11 +82,11 @@ class Session:
 
     def __init__(self, name: str, *, provider: str = "auto", size: tuple[int, int] | None = None) -> None:
         self.info: ModelInfo = model_info(name)
-        self._model = load_model(name)
         self._size = size
         self._by_name = provider != "auto"
+        find_model(name)  # a model that is not here is said before anything else
         if self.info.runtime == "tflite":
-            self._runtime, self.provider, self.reason = _open_tflite(self.info, self._model, provider)
+            self._runtime, self.provider, self.reason = _open_tflite(self.info, provider)
         else:
             self._runtime, self.provider, self.reason = self._open(provider)
 
@@ -141,7 +143,17 @@ class Session:
         raise ProviderError("ONNX Runtime must offer at least the CPU provider, but does not")
 
     def _open_on(self, row: ExecutionProvider) -> _Runtime:
-        return _OnnxRuntime(self.info, self._model, row, self._size)
+        if row is CPU and worth_preparing(self.info):
+            return self._open_prepared()
+        return _OnnxRuntime(self.info, load_model(self.info.id), row, self._size)
+
+    def _open_prepared(self) -> _Runtime:
+        prepared = find_prepared(self.info)
+        if prepared is not None:
+            with contextlib.suppress(ModelError):  # a damaged cache is made again
+                return _OnnxRuntime(self.info, prepared, CPU, self._size, prepared=True)
+        with keep_prepared(self.info) as target:
+            return _OnnxRuntime(self.info, load_model(self.info.id), CPU, self._size, write_to=target)
 
     def _known_answer_check(self, runtime: _Runtime, row: ExecutionProvider) -> None:
         """Compare with the CPU on a fixed input: drivers exist that return garbage without an error."""
@@ -158,7 +170,14 @@ class _OnnxRuntime:
     """An ONNX Runtime session on one provider; its exceptions are translated here and nowhere else."""
 
     def __init__(
-        self, info: ModelInfo, model: bytes | Path, row: ExecutionProvider, size: tuple[int, int] | None
+        self,
+        info: ModelInfo,
+        model: bytes | Path,
+        row: ExecutionProvider,
+        size: tuple[int, int] | None,
+        *,
+        prepared: bool = False,
+        write_to: Path | None = None,
     ) -> None:
         import onnxruntime
 
@@ -170,6 +189,10 @@ class _OnnxRuntime:
         if row.fixed_shapes and size:
             for name, value in _free_dimensions(info, size).items():
                 options.add_free_dimension_override_by_name(name, value)
+        if prepared:
+            options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+        if write_to:
+            options.optimized_model_filepath = str(write_to)
         self._row, self._outputs = row, list(info.outputs)
         source = str(model) if isinstance(model, Path) else model
         try:
@@ -239,13 +262,13 @@ def _why(choice: Choice, row: ExecutionProvider, refused: list[str]) -> str:
     return "; ".join([*refused, f"{row.title} passed the check against the CPU"])
 
 
-def _open_tflite(info: ModelInfo, model: bytes | Path, provider: str) -> tuple[_Runtime, ExecutionProvider, str]:
+def _open_tflite(info: ModelInfo, provider: str) -> tuple[_Runtime, ExecutionProvider, str]:
     if provider not in ("auto", CPU.short, CPU.name):
         raise ProviderError(
             f"{info.id} is a TensorFlow Lite model and must run on the CPU, but {provider} was asked for"
         )
     row = replace(CPU, title="CPU (OpenCV)")
-    return _OpenCVRuntime(info, model), row, "TensorFlow Lite models run in OpenCV"
+    return _OpenCVRuntime(info, load_model(info.id)), row, "TensorFlow Lite models run in OpenCV"
 
 
 def _in_thread(function: Callable[[], Any]) -> Future[Any]:
