@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import threading
 import time
+from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from ..errors import Cancelled, InputError, SafelightError
+from ..errors import Cancelled, InputError, OutputError, SafelightError
 from ..image import DEFAULT_MAX_PIXELS, Photo
 from ..tools.declaration import Progress
 from .paths import Job
@@ -64,51 +65,53 @@ def run_batch(
         raise InputError(f"--jobs must be at least 1, but is {workers}")
     stop = threading.Event()
 
-    def work(job: Job) -> Outcome:
+    def work(job: Job, opening: list[Future[Photo]]) -> Outcome:
         def progress(fraction: float, stage: str, /) -> None:
             if stop.is_set():
                 raise Cancelled("stopped by the person")
             if report:
                 report(job, fraction, stage)
 
-        return _run_one(function, job, max_pixels, progress)
+        return _run_one(function, job, opening, progress)
 
     waiting = iter(jobs)
-    with ThreadPoolExecutor(workers, thread_name_prefix="safelight-batch") as pool:
+    ahead: deque[tuple[Job, list[Future[Photo]]]] = deque()
+    with ThreadPoolExecutor(workers, "safelight-batch") as pool, ThreadPoolExecutor(1, "safelight-open") as opener:
+
+        def look_ahead() -> None:
+            job = next(waiting, None)
+            if job is not None:
+                ahead.append((job, [opener.submit(Photo.open, job.source, max_pixels=max_pixels)]))
+
         running: set[Future[Outcome]] = set()
+        look_ahead()
         try:
-            while True:
-                # No further ahead than needed: finished results must not pile up in memory.
-                for job in _take(waiting, workers - len(running)):
-                    running.add(pool.submit(work, job))
-                if not running:
-                    return
+            while running or ahead:
+                while ahead and len(running) < workers:
+                    running.add(pool.submit(work, *ahead.popleft()))
+                    look_ahead()  # one picture, no more, is decoded while others are worked on
                 done, running = wait(running, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
                 for task in done:
                     yield task.result()
         except BaseException:
             stop.set()
+            opener.shutdown(wait=False, cancel_futures=True)
             wait(running)
             raise
 
 
-def _take(jobs: Iterator[Job], count: int) -> Iterator[Job]:
-    for _ in range(count):
-        job = next(jobs, None)
-        if job is not None:
-            yield job
-
-
-def _run_one(function: Callable[..., Any], job: Job, max_pixels: int, progress: Progress) -> Outcome:
+def _run_one(
+    function: Callable[..., Any], job: Job, opening: list[Future[Photo]], progress: Progress
+) -> Outcome:
     started = time.perf_counter()
     try:
         progress(0.0, "opening")
-        photo = Photo.open(job.source, max_pixels=max_pixels)
+        photo = opening.pop().result()  # popped: the future would keep the picture in memory
         result = function(photo, progress=lambda fraction, stage: progress(0.05 + 0.75 * fraction, stage))
         notes = photo.notes
         del photo  # a large original is not needed while its result is written
         progress(0.8, "saving")
-        job.target.parent.mkdir(parents=True, exist_ok=True)
+        _make_folder(job.target.parent)
         written = result.save(job.target)
         progress(1.0, "done")
     except SafelightError as error:
@@ -118,3 +121,10 @@ def _run_one(function: Callable[..., Any], job: Job, max_pixels: int, progress: 
         return Outcome(job, time.perf_counter() - started, error=too_large)
     summary = result.summary() if hasattr(result, "summary") else None
     return Outcome(job, time.perf_counter() - started, tuple(written), summary, notes)
+
+
+def _make_folder(folder: Path) -> None:
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise OutputError(f"{folder} must be a folder or become one, but cannot: {error.strerror}") from error
