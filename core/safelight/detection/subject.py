@@ -24,7 +24,6 @@ _MAIN_AT_BEST = ("cutout-birefnet-general", "cutout-birefnet-general-lite", *_MA
 # Who is asked whether IS-Net missed something: itself on a smaller picture, where it sees more of large objects, and
 # two networks of another family.
 _VOTERS = (("cutout-isnet", 768), ("cutout-u2net", None), ("cutout-u2netp", None))
-_LARGE_PICTURE = 6_000_000  # pixels from which the memory of a run is worth giving back before the next step
 
 
 def _model_names() -> tuple[str, ...]:
@@ -101,7 +100,6 @@ def find_subject(
             image,
             size=side,
             check=lambda fraction=fraction, stage=stage: report(fraction, stage),  # type: ignore[misc]
-            release=image.shape[0] * image.shape[1] > _LARGE_PICTURE,
         )
         masks.append(mask)
         runs.append(run)

@@ -23,7 +23,6 @@ def predict_saliency(
     *,
     size: int | None = None,
     check: Callable[[], None] | None = None,
-    release: bool = False,
 ) -> tuple[NDArray[np.float32], ModelRun]:
     """Ask a network what belongs to the subject.
 
@@ -35,7 +34,7 @@ def predict_saliency(
         sRGB.
     size
         Side of the square the picture is stretched to, for networks that are free in it; None is the network's own.
-    check, release
+    check
         As :meth:`Session.run`.
 
     Returns
@@ -47,7 +46,7 @@ def predict_saliency(
     """
     name = next(iter(session.info.inputs))
     feeds = {name: network_input(session.info, image, size)}
-    outputs, run = session.run(feeds, check=check, release=release)
+    outputs, run = session.run(feeds, check=check)
     return _as_mask(session.info, outputs[0]), run
 
 
@@ -88,5 +87,5 @@ def _as_mask(info: ModelInfo, output: NDArray[np.float32]) -> NDArray[np.float32
     if info.postprocess == "stretch":
         low, high = float(mask.min()), float(mask.max())
         # A picture without contrast in the answer has no subject: stretching it would invent one.
-        return (mask - low) / np.float32(high - low) if high - low > 1e-3 else np.zeros_like(mask)
-    return np.clip(mask, 0.0, 1.0, dtype=np.float32)
+        mask = (mask - low) / np.float32(high - low) if high - low > 1e-3 else np.zeros_like(mask)
+    return np.asarray(np.clip(mask, 0.0, 1.0), np.float32)

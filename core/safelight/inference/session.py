@@ -56,7 +56,7 @@ class ModelRun:
 
 
 class _Runtime(Protocol):
-    def run(self, feeds: Feeds, check: Callable[[], None], *, release: bool) -> list[NDArray[np.float32]]: ...
+    def run(self, feeds: Feeds, check: Callable[[], None]) -> list[NDArray[np.float32]]: ...
 
 
 class Session:
@@ -91,7 +91,7 @@ class Session:
             self._runtime, self.provider, self.reason = self._open(provider)
 
     def run(
-        self, feeds: Feeds, *, check: Callable[[], None] | None = None, release: bool = False
+        self, feeds: Feeds, *, check: Callable[[], None] | None = None
     ) -> tuple[list[NDArray[np.float32]], ModelRun]:
         """Run the model and return the outputs the catalogue names, and what ran where.
 
@@ -101,8 +101,6 @@ class Session:
             Input name to float32 array.
         check
             Called about twenty times a second; whatever it raises stops the run and is raised here.
-        release
-            Give the memory of the run back to the system, where a large picture will need it next.
 
         Raises
         ------
@@ -111,17 +109,17 @@ class Session:
         """
         started = time.perf_counter()
         try:
-            outputs = self._checked_run(feeds, check or _no_check, release)
+            outputs = self._checked_run(feeds, check or _no_check)
         except ProviderError as error:
             if self._by_name or self.provider.name == CPU.name:
                 raise
             reason = f"{self.provider.title} failed in the run ({error})"
             self._runtime, self.provider, self.reason = self._open_on(CPU), CPU, reason
-            outputs = self._checked_run(feeds, check or _no_check, release)
+            outputs = self._checked_run(feeds, check or _no_check)
         return outputs, ModelRun(self.info.id, self.provider.short, self.reason, time.perf_counter() - started)
 
-    def _checked_run(self, feeds: Feeds, check: Callable[[], None], release: bool) -> list[NDArray[np.float32]]:
-        outputs = self._runtime.run(feeds, check, release=release)
+    def _checked_run(self, feeds: Feeds, check: Callable[[], None]) -> list[NDArray[np.float32]]:
+        outputs = self._runtime.run(feeds, check)
         if not all(np.isfinite(each).all() for each in outputs):
             raise ProviderError(f"{self.info.id} must give finite numbers, but did not on {self.provider.title}")
         return outputs
@@ -158,8 +156,8 @@ class Session:
     def _known_answer_check(self, runtime: _Runtime, row: ExecutionProvider) -> None:
         """Compare with the CPU on a fixed input: drivers exist that return garbage without an error."""
         probe = _probe(self.info, self._size)
-        got = runtime.run(probe, _no_check, release=False)
-        expected = self._open_on(CPU).run(probe, _no_check, release=False)
+        got = runtime.run(probe, _no_check)
+        expected = self._open_on(CPU).run(probe, _no_check)
         for ours, theirs in zip(got, expected, strict=True):
             scale = max(1.0, float(np.abs(theirs).max()))
             if not np.isfinite(ours).all() or float(np.abs(ours - theirs).max()) > _TOLERANCE * scale:
@@ -205,12 +203,10 @@ class _OnnxRuntime:
         if row.name not in self._session.get_providers():
             raise ProviderError(f"{row.title} must be in the session, but ONNX Runtime left it out without a word")
 
-    def run(self, feeds: Feeds, check: Callable[[], None], *, release: bool) -> list[NDArray[np.float32]]:
+    def run(self, feeds: Feeds, check: Callable[[], None]) -> list[NDArray[np.float32]]:
         import onnxruntime
 
         options = onnxruntime.RunOptions()
-        if release and self._row is CPU:
-            options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
         lock = _one_at_a_time if self._row.serial else threading.Lock()
         with lock:
             task = _in_thread(lambda: self._session.run(self._outputs, feeds, options))
@@ -239,7 +235,7 @@ class _OpenCVRuntime:
         self._outputs = list(info.outputs)
         self._lock = threading.Lock()
 
-    def run(self, feeds: Feeds, check: Callable[[], None], *, release: bool) -> list[NDArray[np.float32]]:  # noqa: ARG002
+    def run(self, feeds: Feeds, check: Callable[[], None]) -> list[NDArray[np.float32]]:
         import cv2
 
         check()
