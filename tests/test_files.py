@@ -31,7 +31,7 @@ def test_the_file_appears_when_the_block_ends(tmp_path: Path) -> None:
         assert temporary.name.startswith(".")
         assert temporary.suffix == ".png"
     assert target.read_bytes() == b"new"
-    assert os.listdir(tmp_path) == ["result.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["result.png"]
 
 
 def test_names_cannot_be_guessed(tmp_path: Path) -> None:
@@ -48,7 +48,7 @@ def test_any_exception_leaves_the_old_file_and_nothing_else(tmp_path: Path, erro
         temporary.write_bytes(b"half")
         raise error
     assert target.read_bytes() == b"old"
-    assert os.listdir(tmp_path) == ["result.png"]
+    assert [path.name for path in tmp_path.iterdir()] == ["result.png"]
 
 
 @needs_posix
@@ -127,7 +127,7 @@ def test_a_write_protected_file_stays(tmp_path: Path) -> None:
 def test_disk_errors_in_the_block_become_ours(tmp_path: Path, number: int, reason: str) -> None:
     with pytest.raises(OutputError, match=reason), atomic_output(tmp_path / "result.png"):
         raise OSError(number, os.strerror(number))
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())
 
 
 def test_other_errors_in_the_block_stay(tmp_path: Path) -> None:
@@ -154,4 +154,4 @@ except OutputError as error:
     command = [sys.executable, "-c", script, str(tmp_path / "result.png")]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
     assert "larger than the system allows" in done.stdout
-    assert os.listdir(tmp_path) == []
+    assert not list(tmp_path.iterdir())

@@ -54,7 +54,15 @@ def test_black_pngs_of_every_kind_are_whole(mode: str, interlaced: bool) -> None
     if interlaced:
         bits, kind = {"1": (1, 0), "L": (8, 0), "P": (8, 3), "RGB": (8, 2), "RGBA": (8, 6), "I;16": (16, 0)}[mode]
         total = 0
-        for left, top, across, down in ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2)):
+        for left, top, across, down in (
+            (0, 0, 8, 8),
+            (4, 0, 8, 8),
+            (0, 4, 4, 8),
+            (2, 0, 4, 4),
+            (0, 2, 2, 4),
+            (1, 0, 2, 2),
+            (0, 1, 1, 2),
+        ):
             columns, rows = len(range(left, 5, across)), len(range(top, 7, down))
             channels = {0: 1, 2: 3, 3: 1, 6: 4}[kind]
             total += rows * (1 + (columns * bits * channels + 7) // 8) if columns else 0

@@ -31,7 +31,9 @@ def little_cms(profile: bytes, pixels: NDArray[np.uint8], mode: str = "RGB") -> 
 
 
 def by_formula(numbers: list[float], kind: int) -> bytes:
-    return struct.pack(">4s4xHxx", b"para", kind) + struct.pack(f">{len(numbers)}i", *(round(n * 65536) for n in numbers))
+    return struct.pack(">4s4xHxx", b"para", kind) + struct.pack(
+        f">{len(numbers)}i", *(round(n * 65536) for n in numbers)
+    )
 
 
 def with_curve(curve: bytes) -> bytes:
@@ -146,7 +148,9 @@ def test_profiles_for_other_pictures_are_refused() -> None:
 def test_real_profiles(data_folder: Path) -> None:
     """Every profile of the test pictures: 8 bits as LittleCMS, 16 bits within one step of 8."""
     found = set()
-    paths = [path for pattern in ("metadata/*.jpg", "metadata/*.tif", "*/sharp/p*.png") for path in data_folder.glob(pattern)]
+    paths = [
+        path for pattern in ("metadata/*.jpg", "metadata/*.tif", "*/sharp/p*.png") for path in data_folder.glob(pattern)
+    ]
     for path in paths:
         with suppress(OSError), Image.open(path) as picture:
             if picture.mode in ("RGB", "RGBA"):

@@ -140,7 +140,7 @@ def test_png_transparent_colour() -> None:
     assert photo.alpha[0, 0] == 0
     assert photo.alpha[0, 1] == 65535
     gray = Photo.open(plain_png(ALPHA[..., None], 0, tRNS=struct.pack(">H", ALPHA[5, 5])))
-    np.testing.assert_array_equal(gray.alpha, np.where(ALPHA == ALPHA[5, 5], 0, 65535))
+    np.testing.assert_array_equal(gray.alpha, np.where(ALPHA[5, 5] == ALPHA, 0, 65535))
 
 
 def test_a_table_profile_costs_depth_and_says_so(monkeypatch: pytest.MonkeyPatch) -> None:

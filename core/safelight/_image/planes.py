@@ -46,7 +46,7 @@ class Planes:
     @property
     def is_gray(self) -> bool:
         """Whether there is one colour channel."""
-        return self.colours.shape[2] == 1
+        return bool(self.colours.shape[2] == 1)
 
     @property
     def samples(self) -> int:

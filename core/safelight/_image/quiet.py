@@ -79,9 +79,10 @@ def quiet_stderr() -> Iterator[None]:
 
 def _silence() -> int | None:
     """Point file descriptor 2 at the null device; return a copy of the old one, None if there is none."""
+    if sys.__stderr__ is None:  # started without one: descriptor 2 may be any file
+        return None
     try:
-        if sys.stderr is not None:
-            sys.stderr.flush()
+        sys.__stderr__.flush()
         saved = os.dup(2)
     except (OSError, ValueError):
         return None

@@ -26,6 +26,7 @@ __all__ = ["Reading", "read_picture"]
 
 _PIXEL_BOX = re.compile(rb"pixi.{5}(.)", re.DOTALL)  # ISO/IEC 23008-12: bits of the first channel
 _HEADER_BYTES = 1 << 16
+_PNG_START = b"\x89PNG"
 _INTEROPERABILITY = 0xA005  # EXIF directory
 
 
@@ -58,12 +59,15 @@ def read_picture(source: Source, *, max_pixels: int) -> Reading:
 
 
 def _repair(source: Source) -> tuple[Source | None, bytes | None]:
+    """Give the essential chunks of a PNG as a new source, and its colour profile; None where nothing can be done."""
     with contextlib.suppress(OSError, MemoryError):
+        with source.open() as file:
+            if file.read(len(_PNG_START)) != _PNG_START:
+                return None, None
         data = source.read()
-        if data.startswith(b"\x89PNG"):
-            repaired, profile = keep_essential_chunks(data)
-            if len(repaired) < len(data):
-                return Source(source.name, data=repaired), profile
+        repaired, profile = keep_essential_chunks(data)
+        if len(repaired) < len(data):
+            return Source(source.name, data=repaired), profile
     return None, None
 
 

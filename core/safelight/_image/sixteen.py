@@ -49,7 +49,7 @@ def wide_layout(picture: Image.Image) -> Layout | None:
         return None
     if raw_modes == ["LA;16B"]:
         return Layout(["RGBA"], None)
-    tags = getattr(picture, "tag_v2", {})
+    tags: Any = getattr(picture, "tag_v2", {})
     premultiplied = _ASSOCIATED_ALPHA in tags.get(_EXTRA_SAMPLES, ())
     if set(raw_modes) <= set("RGBAaX") and set(tags.get(_BITS_PER_SAMPLE, ())) == {16}:
         little = tags.prefix == b"II"
@@ -133,7 +133,8 @@ def _divide_by_alpha(block: Wide) -> None:
 def _unless(block: Wide, key: Any) -> Wide:
     """Opacity by a transparent colour: 0 where the pixel is `key`, 65535 elsewhere."""
     shown = (block != np.asarray(key, dtype=np.int64)).any(axis=-1, keepdims=True)
-    return shown.astype(np.uint16) * np.uint16(65535)
+    opaque: Wide = shown.astype(np.uint16) * np.uint16(65535)
+    return opaque
 
 
 def _table_step(table: Wide | None) -> Callable[[Wide], Wide] | None:
@@ -176,10 +177,10 @@ def _integer_reader(picture: Image.Image) -> tuple[Callable[[NDArray[Any]], Wide
     inverted = tags.get(_PHOTOMETRIC) == _WHITE_IS_ZERO
 
     def read(strip: NDArray[Any]) -> Wide:
-        values = strip.astype(np.uint16)
+        values: Wide = strip.astype(np.uint16)
         if twelve:
-            values = (values << 4) | (values >> 8)
-        return np.uint16(65535) - values if inverted else values
+            values = ((values << 4) | (values >> 8)).astype(np.uint16)
+        return np.asarray(np.uint16(65535) - values) if inverted else values
 
     return read, ()
 
