@@ -6,6 +6,7 @@ Exit status: 0 when all is done, 2 on bad input (the other pictures of a batch a
 from __future__ import annotations
 
 import argparse
+import io
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -23,6 +24,7 @@ _EPILOG = "Nothing leaves this machine: only `models get` and `demo` use the net
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
+    _show_any_name()
     args = _parser().parse_args(arguments)
     try:
         status: int = args.run(args)
@@ -36,6 +38,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         sys.stderr.close()
         return 2
     return status
+
+
+def _show_any_name() -> None:
+    """Let a file's name that the terminal or log cannot hold be shown escaped, instead of ending the batch."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -63,6 +71,7 @@ def _add_parameter(parser: argparse.ArgumentParser, parameter: Parameter) -> Non
     option = f"--{parameter.name.replace('_', '-')}"
     text = parameter.help.replace("%", "%%")
     if parameter.kind == "switch":
+        text += f" (default: {'on' if parameter.default else 'off'})"
         parser.add_argument(option, action=argparse.BooleanOptionalAction, default=parameter.default, help=text)
         return
     shown = "" if parameter.default is None else f" (default: {parameter.default})"

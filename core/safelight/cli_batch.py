@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import os
 import sys
 import threading
 from functools import partial
@@ -43,6 +44,7 @@ def run_tool(tool: Tool, args: argparse.Namespace) -> int:
         args.target,
         label=tool.name,
         suffix=f".{args.format}",
+        also=_beside(args),
         overwrite=args.overwrite,
         single=_names_one_file(args.images),
     )
@@ -107,10 +109,15 @@ class _Bar:
         self._bar.refresh()
 
 
-def _names_one_file(images: list[str]) -> bool:
-    from pathlib import Path
+def _beside(args: argparse.Namespace) -> tuple[str, ...]:
+    """Return the endings of files that a tool writes beside each target."""
+    from .tools.cutout import MASK_ENDING
 
-    return len(images) == 1 and not Path(images[0]).is_dir()
+    return (MASK_ENDING,) if getattr(args, "output", None) == "both" else ()
+
+
+def _names_one_file(images: list[str]) -> bool:
+    return len(images) == 1 and not os.path.isdir(images[0])  # noqa: PTH112 - pathlib raises where a name is too long
 
 
 def _tell(outcome: Outcome, bar: _Bar, *, as_json: bool) -> None:
@@ -129,7 +136,7 @@ def _tell(outcome: Outcome, bar: _Bar, *, as_json: bool) -> None:
 
 def _summarise(outcomes: list[Outcome], *, as_json: bool) -> None:
     if as_json:
-        print(json.dumps([_as_data(outcome) for outcome in outcomes], indent=2, ensure_ascii=False))
+        print(json.dumps([_as_data(outcome) for outcome in outcomes], indent=2))
         return
     failed = sum(outcome.error is not None for outcome in outcomes)
     if len(outcomes) > 1:

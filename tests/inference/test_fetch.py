@@ -234,13 +234,15 @@ def test_a_model_without_a_source_is_brought(use_rows: Any) -> None:
 def test_without_pip_the_error_says_what_to_run(tmp_path: Path) -> None:
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", str(tmp_path / "bare")], check=True)
     python = tmp_path / "bare" / ("Scripts/python.exe" if os.name == "nt" else "bin/python")
+    alone = tmp_path / "alone"  # an installed package has pip beside it
+    shutil.copytree(Path(models.__file__).parents[1], alone / "safelight", ignore=shutil.ignore_patterns("_native*"))
     script = (
         "from safelight.inference import fetch, models\n"
         "try: fetch.fetch_models([models.model_info('u2netp')])\n"
         "except fetch.FetchError as error: print(error)"
     )
     environment = os.environ | {
-        "PYTHONPATH": str(Path(models.__file__).parents[2]),
+        "PYTHONPATH": str(alone),
         "SAFELIGHT_MODELS": str(tmp_path),
     }
     result = subprocess.run(

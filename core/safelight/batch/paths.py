@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import os
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,11 +36,11 @@ def expand_inputs(names: Iterable[str | Path], *, recursive: bool = False) -> li
     InputError
         A name fits nothing.
     """
-    found: dict[Path, None] = {}
+    found: dict[Path, Path] = {}
     for name in names:
         for path in _expand(str(name), recursive=recursive):
-            found.setdefault(path)
-    return list(found)
+            found.setdefault(path.parent.resolve() / path.name, path)
+    return list(found.values())
 
 
 def plan_outputs(
@@ -48,6 +49,7 @@ def plan_outputs(
     *,
     label: str,
     suffix: str,
+    also: Sequence[str] = (),
     overwrite: bool = False,
     single: bool = True,
 ) -> list[Job]:
@@ -63,6 +65,8 @@ def plan_outputs(
         Added to names in a folder: ``cat.jpg`` becomes ``cat-cutout.png``.
     suffix
         The format of files in a folder, such as ``.png``.
+    also
+        Endings of files written beside each target: ``-mask.png`` stands for ``cat-cutout-mask.png``.
     overwrite
         Allow a result to replace a picture that was read.
     single
@@ -73,26 +77,30 @@ def plan_outputs(
     InputError
         Two results would get the same name, or a result would replace an original unasked.
     """
+    folder_meant = str(output).endswith(("/", os.sep))  # a Path would forget it
     output = Path(output)
-    as_file = single and len(sources) == 1 and not output.is_dir() and not str(output).endswith(("/", os.sep))
-    if not as_file and output.exists() and not output.is_dir():
+    as_file = single and len(sources) == 1 and not folder_meant and not _is_folder(output)
+    if not as_file and _identity(output) and not _is_folder(output):
         raise InputError(f"-o must name a folder for {len(sources)} pictures, but {output} is a file")
     targets = [output] if as_file else _names_in(output, sources, label, suffix)
     jobs = [Job(source, target) for source, target in zip(sources, targets, strict=True)]
     if not overwrite:
-        _refuse_originals(jobs)
+        _refuse_originals(jobs, also)
     return jobs
 
 
 def _expand(name: str, *, recursive: bool) -> list[Path]:
     path = Path(name)
-    if path.is_dir():
-        inside = path.rglob("*") if recursive else path.iterdir()
-        pictures = sorted(each for each in inside if _is_picture(each))
+    if _is_folder(path):
+        try:
+            inside = path.rglob("*") if recursive else path.iterdir()
+            pictures = sorted(each for each in inside if _is_picture(each))
+        except OSError as error:
+            raise InputError(f"a folder must be readable, but {name} is not: {error.strerror}") from error
         if not pictures:
             raise InputError(f"a folder must hold pictures, but {name} holds none")
         return pictures
-    if path.exists() or path.is_symlink() or not glob.has_magic(name):
+    if not glob.has_magic(name) or path.exists() or path.is_symlink():
         return [path]  # a missing file is reported when it is opened, and the others are still done
     matches = [Path(each) for each in sorted(glob.glob(name, recursive=True))]  # noqa: PTH207 - a pattern may be absolute
     files = [each for each in matches if not each.is_dir()]
@@ -112,24 +120,40 @@ def _names_in(folder: Path, sources: Sequence[Path], label: str, suffix: str) ->
     with_folder = [f"{source.parent.name}-{name}" for source, name in zip(sources, with_format, strict=True)]
     names = short
     for longer in (with_format, with_folder):
-        taken = [name.casefold() for name in names]  # case does not tell files apart everywhere
-        names = [longer[i] if taken.count(taken[i]) > 1 else name for i, name in enumerate(names)]
-    folded = [name.casefold() for name in names]
-    twice = next((name for name, fold in zip(names, folded, strict=True) if folded.count(fold) > 1), None)
+        taken = _count(names)
+        names = [other if taken[name.casefold()] > 1 else name for name, other in zip(names, longer, strict=True)]
+    taken = _count(names)
+    twice = next((name for name in names if taken[name.casefold()] > 1), None)
     if twice:
         raise InputError(f"every result must have a name of its own, but two would be {folder / twice}")
     return [folder / name for name in names]
 
 
-def _refuse_originals(jobs: Sequence[Job]) -> None:
-    originals = {_identity(job.source): job.source for job in jobs if job.source.exists()}
+def _count(names: Sequence[str]) -> Counter[str]:
+    return Counter(name.casefold() for name in names)  # case does not tell files apart everywhere
+
+
+def _refuse_originals(jobs: Sequence[Job], also: Sequence[str]) -> None:
+    originals = {_identity(job.source) for job in jobs} - {None}
     for job in jobs:
-        if job.target.exists() and _identity(job.target) in originals:
-            raise InputError(
-                f"a result must not replace a picture that was read, but {job.target} would (--overwrite allows it)"
-            )
+        for written in (job.target, *(job.target.with_name(job.target.stem + ending) for ending in also)):
+            if _identity(written) in originals:
+                raise InputError(
+                    f"a result must not replace a picture that was read, but {written} would (--overwrite allows it)"
+                )
 
 
-def _identity(path: Path) -> tuple[int, int]:
-    status = path.stat()
+def _identity(path: Path) -> tuple[int, int] | None:
+    """Tell files apart whatever they are called; None where none can be reached, which is reported when it is used."""
+    try:
+        status = path.stat()
+    except (OSError, ValueError):
+        return None
     return status.st_dev, status.st_ino
+
+
+def _is_folder(path: Path) -> bool:
+    try:
+        return path.is_dir()
+    except OSError:  # such as a name that is too long
+        return False

@@ -100,9 +100,7 @@ def run_batch(
             raise
 
 
-def _run_one(
-    function: Callable[..., Any], job: Job, opening: list[Future[Photo]], progress: Progress
-) -> Outcome:
+def _run_one(function: Callable[..., Any], job: Job, opening: list[Future[Photo]], progress: Progress) -> Outcome:
     started = time.perf_counter()
     try:
         progress(0.0, "opening")

@@ -225,7 +225,8 @@ class _OpenCVRuntime:
         import cv2
 
         try:
-            source = str(model) if isinstance(model, Path) else np.frombuffer(model, np.uint8)
+            # As bytes: on Windows, OpenCV cannot open paths outside the system's code page.
+            source = np.frombuffer(model.read_bytes() if isinstance(model, Path) else model, np.uint8)
             # The newer engine of OpenCV 5 does not give the landmark model's second output.
             classic = getattr(cv2.dnn, "ENGINE_CLASSIC", None)
             engine = () if classic is None else (classic,)

@@ -43,7 +43,7 @@ def refine_alpha(
     ghosts
         Keep wide half-transparent areas (glass, smoke) instead of deciding them.
     sure : ndarray of the mask's shape, float32 in [0, 1], optional
-        Where a person has said what is right: confidence is raised to this.
+        Where a person has said what is right: there the mask is kept to this degree.
 
     Returns
     -------
@@ -58,15 +58,17 @@ def refine_alpha(
         raise InputError(f"mask must have the shape (height, width), but has {mask.shape}")
     height, width = fit_within(image.shape, WORKING_SIDE)
     small = area_average(image, (height, width))
-    mask = resize_plane(mask, height, width)
+    mask = said = resize_plane(mask, height, width)
     sure = resize_plane(sure, height, width) if sure is not None else None
     diagonal = math.hypot(height, width)
     mask = guided_filter(small, mask, max(2, round(_WIDE * diagonal)), _EPSILON, weight=_weight(mask, sure))
     mask = np.clip(mask, 0.0, 1.0)
     if not ghosts:
         mask = suppress_ghosts(mask)
+    mask = _kept(mask, said, sure)
     narrow = max(2, round(_NARROW * diagonal))
-    return guided_upsample(image, mask, narrow, _EPSILON, weight=_weight(mask, sure))
+    alpha = guided_upsample(image, mask, narrow, _EPSILON, weight=_weight(mask, sure))
+    return _kept(alpha, said, sure)
 
 
 def stretch_contrast(alpha: NDArray[np.float32], *, clip: float = 0.02) -> NDArray[np.float32]:
@@ -87,3 +89,13 @@ def confidence(mask: NDArray[np.float32]) -> NDArray[np.float32]:
 def _weight(mask: NDArray[np.float32], sure: NDArray[np.float32] | None) -> NDArray[np.float32]:
     weight = confidence(mask)
     return weight if sure is None else np.maximum(weight, sure)
+
+
+def _kept(
+    alpha: NDArray[np.float32], said: NDArray[np.float32], sure: NDArray[np.float32] | None
+) -> NDArray[np.float32]:
+    """Put back what a person has said, at any resolution."""
+    if sure is None:
+        return alpha
+    height, width = alpha.shape
+    return alpha + resize_plane(sure, height, width) * (resize_plane(said, height, width) - alpha)

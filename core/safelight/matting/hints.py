@@ -15,6 +15,8 @@ __all__ = ["apply_hint", "read_hint"]
 
 _SIDE = 448  # GrabCut's cost grows with the pixels; its borders are refined afterwards
 _ROUNDS = 4
+_COLOURS = 5  # a stroke's colours are summed up in this many
+_ALIKE, _LEAST_SPREAD = 3.0, 4.0  # how far from them looks alike: times their own spread, which is at least this (Lab)
 _RELEASED = 0.02  # of the diagonal: a rough mask is not taken at its word this near to its edge
 
 
@@ -40,8 +42,8 @@ def apply_hint(
 ) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Let a person's strokes correct a network's mask.
 
-    The strokes are spread over what looks alike and is connected, by GrabCut (Rother, Kolmogorov, Blake 2004) with
-    the network's mask as its first guess; no network sees every object.
+    The strokes are spread over what looks alike and is connected, by GrabCut (Rother, Kolmogorov, Blake 2004). Its
+    first guess is the network's mask, where no stroke contradicts it; no network sees every object.
 
     Parameters
     ----------
@@ -82,7 +84,7 @@ def _shrink(said: NDArray[np.int8], height: int, width: int) -> NDArray[np.int8]
         for value in (1, -1)
     ]
     keep, remove = planes
-    return np.where(np.maximum(keep, remove) > 0.1, np.where(keep >= remove, 1, -1), 0).astype(np.int8)
+    return np.where(np.maximum(keep, remove) > 0.0, np.where(keep >= remove, 1, -1), 0).astype(np.int8)
 
 
 def _released(strokes: NDArray[np.int8]) -> NDArray[np.int8]:
@@ -101,19 +103,53 @@ def _released(strokes: NDArray[np.int8]) -> NDArray[np.int8]:
 def _spread(image: NDArray[np.uint8], mask: NDArray[np.float32], strokes: NDArray[np.int8]) -> NDArray[np.float32]:
     import cv2
 
-    labels = np.where(mask > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
-    labels[strokes == 1], labels[strokes == -1] = cv2.GC_FGD, cv2.GC_BGD
+    cv2.setRNGSeed(0)  # clustering starts at random; the same hint must give the same mask
+    labels = _first_guess(image, mask, strokes)
     for value, needed in ((1, (cv2.GC_FGD, cv2.GC_PR_FGD)), (-1, (cv2.GC_BGD, cv2.GC_PR_BGD))):
         if not np.isin(labels, needed).any():  # GrabCut wants a sample of both
             return np.full(mask.shape, 1.0 if value == -1 else 0.0, np.float32)
-    cv2.setRNGSeed(0)  # its clustering starts at random; the same hint must give the same mask
     models = np.zeros((1, 65)), np.zeros((1, 65))
     cv2.grabCut(np.ascontiguousarray(image[..., ::-1]), labels, None, *models, _ROUNDS, cv2.GC_INIT_WITH_MASK)
     subject = np.isin(labels, (cv2.GC_FGD, cv2.GC_PR_FGD))
     result = mask.copy()
-    result[_connected(subject, strokes == 1)] = 1.0
-    result[_connected(~subject, strokes == -1)] = 0.0
+    # Only what changes sides: else a stroke would speak for all that its own object touches.
+    result[_connected(subject & (mask < 0.98), strokes == 1)] = 1.0
+    result[_connected(~subject & (mask > 0.02), strokes == -1)] = 0.0
+    result[strokes == 1], result[strokes == -1] = 1.0, 0.0
     return result
+
+
+def _first_guess(image: NDArray[np.uint8], mask: NDArray[np.float32], strokes: NDArray[np.int8]) -> NDArray[np.uint8]:
+    """Take the network's side, but let what looks like a stroke and is connected to it change sides.
+
+    Left where they were, those pixels would teach GrabCut that the stroke's colours belong to the other side.
+    """
+    import cv2
+
+    guess = np.where(mask > 0.5, cv2.GC_PR_FGD, cv2.GC_PR_BGD).astype(np.uint8)
+    labels = guess.copy()
+    for value, wrong, right in ((1, cv2.GC_PR_BGD, cv2.GC_PR_FGD), (-1, cv2.GC_PR_FGD, cv2.GC_PR_BGD)):
+        seeds = (strokes == value) & (guess == wrong)
+        if seeds.any():
+            labels[_connected((guess == wrong) & _alike(image, seeds), seeds)] = right
+    labels[strokes == 1], labels[strokes == -1] = cv2.GC_FGD, cv2.GC_BGD
+    return labels
+
+
+def _alike(image: NDArray[np.uint8], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Say which pixels have a colour like those under the seeds."""
+    import cv2
+
+    lab = cv2.GaussianBlur(cv2.cvtColor(image, cv2.COLOR_RGB2LAB), (0, 0), 1.0).astype(np.float32)
+    samples = lab[seeds]
+    enough = (cv2.TERM_CRITERIA_EPS + cv2.TERM_CRITERIA_COUNT, 20, 0.5)
+    count = min(_COLOURS, len(samples))
+    _, nearest, centres = cv2.kmeans(samples, count, None, enough, 1, cv2.KMEANS_PP_CENTERS)
+    spread = np.linalg.norm(samples - centres[nearest.ravel()], axis=1)
+    reach = _ALIKE * max(float(spread.mean() + spread.std()), _LEAST_SPREAD)
+    distance = np.min([np.linalg.norm(lab - centre, axis=2) for centre in centres], axis=0)
+    alike: NDArray[np.bool_] = seeds | (distance <= reach)
+    return alike
 
 
 def _connected(region: NDArray[np.bool_], seeds: NDArray[np.bool_]) -> NDArray[np.bool_]:

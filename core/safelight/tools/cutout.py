@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from ..errors import InputError
 from .declaration import Parameter, Progress, no_progress, tool
@@ -16,11 +16,14 @@ if TYPE_CHECKING:  # a help text must not wait for NumPy
     from ..image import Photo
     from ..inference.session import ModelRun
 
-__all__ = ["CutoutResult", "cutout", "parse_colour"]
+__all__ = ["MASK_ENDING", "CutoutResult", "cutout", "parse_colour"]
 
 Model = Literal[
     "auto", "isnet", "u2net", "u2netp", "selfie", "birefnet-general", "birefnet-general-lite", "modnet", "rmbg-1.4"
 ]
+Output = Literal["cutout", "mask", "both"]
+
+MASK_ENDING = "-mask.png"  # of the second file where both are asked for
 
 
 @dataclass(frozen=True)
@@ -43,7 +46,7 @@ class CutoutResult:
     alpha: NDArray[np.float32]
     runs: tuple[ModelRun, ...]
     reason: str
-    output: Literal["cutout", "mask", "both"] = "cutout"
+    output: Output = "cutout"
     bits: int = 8
 
     def save(self, path: Path) -> tuple[Path, ...]:
@@ -55,7 +58,7 @@ class CutoutResult:
             self.photo.save(path)
             written.append(path)
         if self.output != "cutout":
-            mask_path = path if self.output == "mask" else path.with_name(f"{path.stem}-mask.png")
+            mask_path = path if self.output == "mask" else path.with_name(path.stem + MASK_ENDING)
             save_mask(mask_path, self.alpha, bits=self.bits)
             written.append(mask_path)
         return tuple(written)
@@ -84,9 +87,7 @@ def cutout(
             metavar="transparent|#rrggbb|blur|IMAGE",
         ),
     ] = "transparent",
-    output: Annotated[
-        Literal["cutout", "mask", "both"], Parameter("Write the cut-out, the alpha matte as a gray picture, or both.")
-    ] = "cutout",
+    output: Annotated[Output, Parameter("Write the cut-out, the alpha matte as a gray picture, or both.")] = "cutout",
     refine: Annotated[bool, Parameter("Refine edges and hair at full resolution.")] = True,
     decontaminate: Annotated[
         bool,
@@ -135,6 +136,8 @@ def cutout(
     from ..detection.subject import find_subject
     from ..matting import estimate_foreground
 
+    if output not in get_args(Output):
+        raise InputError(f"output must be one of {', '.join(get_args(Output))}, but is {output!r}")
     make_background = _background(background, photo)
     said = _read_hint(hint, photo) if hint is not None else None
     picture = _seen_by_networks(photo)
@@ -173,12 +176,12 @@ def _alpha(
 
     holes, islands, translucent = switches
     sure = None
-    if said is not None:
-        mask, sure = apply_hint(picture, mask, said)
     if islands:
         mask = remove_islands(mask)
     if holes:
         mask = fill_holes(mask)
+    if said is not None:  # last: a person's word outranks the switches
+        mask, sure = apply_hint(picture, mask, said)
     if refine:
         alpha = stretch_contrast(refine_alpha(photo.image, mask, ghosts=translucent, sure=sure))
     else:

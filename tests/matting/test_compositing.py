@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from safelight.errors import InputError
+from safelight.matting import blur_background, composite
+from safelight.matting.compositing import cover
+
+RNG = np.random.default_rng(3)
+KINDS = [(np.uint8, 255), (np.uint16, 65535)]
+
+
+@pytest.mark.parametrize("height", [1, 255, 256, 600])
+@pytest.mark.parametrize(("dtype", "top"), KINDS)
+def test_integers_are_mixed_and_rounded(dtype: type, top: int, height: int) -> None:
+    front, back = RNG.integers(0, top + 1, (2, height, 7, 3)).astype(dtype)
+    alpha = RNG.random((height, 7), dtype=np.float32)
+    alpha[0, :3] = 0.0
+    alpha[-1, 3:] = 1.0
+    mixed = composite(front, alpha, back)
+    exact = alpha[..., None].astype(float) * front + (1 - alpha[..., None].astype(float)) * back
+    assert mixed.dtype == dtype
+    assert np.abs(mixed - exact).max() <= 0.5 + top * 1e-6
+    np.testing.assert_array_equal(mixed[alpha == 0], back[alpha == 0])
+    np.testing.assert_array_equal(mixed[alpha == 1], front[alpha == 1])
+
+
+def test_one_colour_is_a_plain_picture() -> None:
+    front = RNG.random((300, 5, 3), dtype=np.float32)
+    alpha = RNG.random((300, 5), dtype=np.float32)
+    colour = np.asarray([0.1, 0.5, 0.9], np.float32)
+    mixed = composite(front, alpha, colour)
+    assert mixed.dtype == np.float32
+    np.testing.assert_array_equal(mixed, composite(front, alpha, np.broadcast_to(colour, front.shape)))
+    np.testing.assert_allclose(mixed, colour + alpha[..., None] * (front - colour), atol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("alpha", "background", "message"),
+    [
+        (np.zeros((4, 5), np.float32), np.zeros(3, np.uint8), r"alpha must .*\(4, 4\), but has \(4, 5\)"),
+        (np.zeros((4, 4), np.float32), np.zeros((4, 5, 3), np.uint8), r"background must .*but has \(4, 5, 3\)"),
+        (np.zeros((4, 4), np.float32), np.zeros(4, np.uint8), r"background must .*but has \(4,\)"),
+        (np.zeros((4, 4), np.float32), np.zeros(3, np.uint16), "dtype uint8, but has uint16"),
+    ],
+)
+def test_what_does_not_fit_is_refused(alpha: np.ndarray, background: np.ndarray, message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        composite(np.zeros((4, 4, 3), np.uint8), alpha, background)
+
+
+@pytest.mark.parametrize(("dtype", "top"), KINDS)
+def test_the_subject_does_not_bleed_into_the_blur(dtype: type, top: int) -> None:
+    image = np.zeros((240, 320, 3), dtype)
+    image[..., 2] = top // 2  # a blue wall
+    image[60:180, 100:220] = (top, 0, 0)  # a red subject
+    alpha = np.zeros((240, 320), np.float32)
+    alpha[60:180, 100:220] = 1.0
+    blurred = blur_background(image, alpha)
+    assert blurred.dtype == dtype and blurred.shape == image.shape
+    assert blurred[..., 0].max() < 0.03 * top, "no red, behind the subject neither"
+    assert np.abs(blurred[..., 2].astype(int) - top // 2).max() < 0.03 * top
+
+
+def test_the_blur_blurs_and_keeps_the_mean() -> None:
+    image = RNG.integers(0, 256, (200, 300, 3), dtype=np.uint8)
+    blurred = blur_background(image, np.zeros((200, 300), np.float32))
+    assert blurred.std() < 0.1 * image.std()
+    assert abs(blurred.mean() - image.mean()) < 1.0
+    wide = blur_background(image, np.zeros((200, 300), np.float32), sigma=0.05)
+    assert wide.std() < blurred.std()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (2000, 3)])
+@pytest.mark.parametrize("value", [0.0, 1.0])
+def test_odd_shapes_and_subjects_that_hide_all(shape: tuple[int, int], value: float) -> None:
+    image = np.full((*shape, 3), 77, np.uint8)
+    blurred = blur_background(image, np.full(shape, value, np.float32))
+    assert blurred.shape == image.shape
+    if value == 0.0:
+        assert np.abs(blurred.astype(int) - 77).max() <= 1
+
+
+@pytest.mark.parametrize("shape", [(50, 50), (200, 60), (31, 500), (100, 200)])
+def test_a_picture_is_cropped_about_its_centre(shape: tuple[int, int]) -> None:
+    height, width = 100, 200
+    y, x = np.mgrid[:height, :width]
+    picture = np.stack([x, y, np.zeros_like(x)], axis=2).astype(np.uint8)
+    fitted = cover(picture, *shape).astype(float)
+    assert fitted.shape == (*shape, 3)
+    scale = max(shape[0] / height, shape[1] / width)
+    top, left = shape[0] // 4, shape[1] // 4
+    inner = fitted[top : shape[0] - top, left : shape[1] - left]
+    assert abs(inner[..., 0].mean() - (width - 1) / 2) < 1 and abs(inner[..., 1].mean() - (height - 1) / 2) < 1
+    across, down = np.diff(inner[..., 0], axis=1).mean(), np.diff(inner[..., 1], axis=0).mean()
+    assert across == pytest.approx(1 / scale, rel=0.1) and down == pytest.approx(1 / scale, rel=0.1)
+    if shape == (height, width):
+        np.testing.assert_array_equal(fitted, picture)
