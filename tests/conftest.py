@@ -68,6 +68,9 @@ def models(require: Require) -> Path:
 
 # --- offline ---
 
+# Tests that import ONNX Runtime by themselves, and programs under test, must not report to its maker either.
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 _calls: list[str] = []  # of the test that runs now
 
 

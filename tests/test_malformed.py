@@ -21,6 +21,7 @@ BATCH = 100
 
 CHILD = """
 import json, sys, time
+from pathlib import Path
 from safelight.errors import SafelightError
 from safelight.image import Photo
 try:
@@ -29,6 +30,7 @@ except ImportError:
     resource = None
 else:
     resource.setrlimit(resource.RLIMIT_AS, (6 << 30, 6 << 30))
+status = Path("/proc/self/status")
 for path in json.load(sys.stdin):
     begin, report = time.perf_counter(), {"path": path}
     try:
@@ -41,9 +43,9 @@ for path in json.load(sys.stdin):
     except BaseException as error:
         report |= {"outcome": repr(error)}
     report["seconds"] = time.perf_counter() - begin
-    if resource:
-        unit = 1 << 20 if sys.platform == "darwin" else 1 << 10
-        report["megabytes"] = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+    if status.exists():  # not getrusage: its peak counts from the process that started this one
+        peak = next(line for line in status.read_text().splitlines() if line.startswith("VmHWM"))
+        report["megabytes"] = int(peak.split()[1]) / 1024
     print(json.dumps(report), flush=True)
 """
 

@@ -48,19 +48,43 @@ void widen(const Work& work, int64_t row, const Between* columns, int64_t count,
     }
 }
 
-template <typename T, int channels>
-void apply_row(const T* __restrict guide, const float* __restrict upper, const float* __restrict lower, float share,
-               int64_t count, float* __restrict result) {
+float limited(float value) {
+    value = value < 0.0f ? 0.0f : value;
+    return value > 1.0f ? 1.0f : value;
+}
+
+float blend(const float* __restrict upper, const float* __restrict lower, float share, int64_t at) {
+    return upper[at] + (lower[at] - upper[at]) * share;
+}
+
+template <typename T>
+void apply_gray(const T* __restrict guide, const float* __restrict upper, const float* __restrict lower, float share,
+                int64_t count, float* __restrict result) {
+    for (int64_t i = 0; i < count; ++i)
+        result[i] = limited(blend(upper, lower, share, tile_width + i) +
+                            blend(upper, lower, share, i) * static_cast<float>(guide[i]));
+}
+
+// guide: channels of a row, converted to float while they still lie side by side, which every target does quickly.
+void apply_colour(const float* __restrict guide, const float* __restrict upper, const float* __restrict lower,
+                  float share, int64_t count, float* __restrict result) {
     for (int64_t i = 0; i < count; ++i) {
-        float value = upper[channels * tile_width + i] +
-                      (lower[channels * tile_width + i] - upper[channels * tile_width + i]) * share;
-        for (int c = 0; c < channels; ++c) {
-            const float* const u = upper + c * tile_width;
-            const float* const l = lower + c * tile_width;
-            value += (u[i] + (l[i] - u[i]) * share) * static_cast<float>(guide[channels * i + c]);
-        }
-        value = value < 0.0f ? 0.0f : value;
-        result[i] = value > 1.0f ? 1.0f : value;
+        const float red = blend(upper, lower, share, i) * guide[3 * i];
+        const float green = blend(upper, lower, share, tile_width + i) * guide[3 * i + 1];
+        const float blue = blend(upper, lower, share, 2 * tile_width + i) * guide[3 * i + 2];
+        result[i] = limited(((red + green) + blue) + blend(upper, lower, share, 3 * tile_width + i));
+    }
+}
+
+template <typename T, int channels>
+void apply_row(const T* __restrict guide, const float* upper, const float* lower, float share, int64_t count,
+               float* result) {
+    if constexpr (channels == 1) {
+        apply_gray(guide, upper, lower, share, count, result);
+    } else {
+        float values[3 * tile_width];
+        for (int64_t i = 0; i < 3 * count; ++i) values[i] = static_cast<float>(guide[i]);
+        apply_colour(values, upper, lower, share, count, result);
     }
 }
 
@@ -107,9 +131,12 @@ Status apply(const ApplyCoefficients& call, float scale) {
 
 Status apply_coefficients(const ApplyCoefficients& call) {
     switch (call.guide.type) {
-        case PixelType::uint8: return apply<std::uint8_t>(call, 1.0f / 255);
-        case PixelType::uint16: return apply<std::uint16_t>(call, 1.0f / 65535);
-        default: return apply<float>(call, 1.0f);
+        case PixelType::uint8:
+            return apply<std::uint8_t>(call, 1.0f / 255);
+        case PixelType::uint16:
+            return apply<std::uint16_t>(call, 1.0f / 65535);
+        default:
+            return apply<float>(call, 1.0f);
     }
 }
 

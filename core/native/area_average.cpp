@@ -85,9 +85,12 @@ Status average(const AreaAverage& call, float scale) {
 
 Status area_average(const AreaAverage& call) {
     switch (call.source.type) {
-        case PixelType::uint8: return average<std::uint8_t>(call, 1.0f / 255);
-        case PixelType::uint16: return average<std::uint16_t>(call, 1.0f / 65535);
-        default: return average<float>(call, 1.0f);
+        case PixelType::uint8:
+            return average<std::uint8_t>(call, 1.0f / 255);
+        case PixelType::uint16:
+            return average<std::uint16_t>(call, 1.0f / 65535);
+        default:
+            return average<float>(call, 1.0f);
     }
 }
 

@@ -38,8 +38,7 @@ void add_row(const T* row, int64_t count, Column* sums) {
 
 template <typename T, typename Column>
 void exchange_rows(const T* entering, const T* leaving, int64_t count, Column* sums) {
-    for (int64_t i = 0; i < count; ++i)
-        sums[i] += static_cast<Column>(entering[i]) - static_cast<Column>(leaving[i]);
+    for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<Column>(entering[i]) - static_cast<Column>(leaving[i]);
 }
 
 template <typename T, typename Column>
@@ -77,10 +76,14 @@ void slide_any(const Column* padded, int64_t width, int64_t channels, int64_t ra
 template <typename Column, typename Window>
 void slide_row(const Column* padded, int64_t width, int64_t channels, int64_t radius, Window* sums) {
     switch (channels) {
-        case 1: return slide<Column, Window, 1>(padded, width, radius, sums);
-        case 3: return slide<Column, Window, 3>(padded, width, radius, sums);
-        case 4: return slide<Column, Window, 4>(padded, width, radius, sums);
-        default: return slide_any(padded, width, channels, radius, sums);
+        case 1:
+            return slide<Column, Window, 1>(padded, width, radius, sums);
+        case 3:
+            return slide<Column, Window, 3>(padded, width, radius, sums);
+        case 4:
+            return slide<Column, Window, 4>(padded, width, radius, sums);
+        default:
+            return slide_any(padded, width, channels, radius, sums);
     }
 }
 
@@ -93,7 +96,8 @@ void filter_strip(void* context, int64_t task, int slot) {
     const int64_t height = source.height, channels = source.channels, count = source.width * channels;
     const int64_t begin = task * work.strip, end = smaller(begin + work.strip, height), ry = work.radius_y;
     const T* pixels = static_cast<const T*>(source.data);
-    Window* const windows = reinterpret_cast<Window*>(work.scratch + static_cast<std::size_t>(slot) * work.scratch_bytes);
+    Window* const windows =
+        reinterpret_cast<Window*>(work.scratch + static_cast<std::size_t>(slot) * work.scratch_bytes);
     Column* const padded = reinterpret_cast<Column*>(windows + count);
     Column* const columns = padded + (work.radius_x + 1) * channels;
     for (int64_t i = 0; i < work.padded; ++i) padded[i] = 0;
@@ -109,8 +113,7 @@ void filter_strip(void* context, int64_t task, int slot) {
         else if (leaves)
             remove_row(pixels + leaving * count, count, columns);
         slide_row(padded, source.width, channels, work.radius_x, windows);
-        const double inverse_height =
-            1.0 / static_cast<double>(smaller(y + ry, height - 1) - larger(y - ry, 0) + 1);
+        const double inverse_height = 1.0 / static_cast<double>(smaller(y + ry, height - 1) - larger(y - ry, 0) + 1);
         float* const result = work.call->result + y * count;
         for (int64_t i = 0; i < count; ++i)
             result[i] = static_cast<float>(static_cast<double>(windows[i]) * (work.inverse_widths[i] * inverse_height));
@@ -137,8 +140,8 @@ Status filter(const BoxFilter& call) {
     double* const inverse_widths = reinterpret_cast<double*>(memory);
     for (int64_t x = 0, i = 0; x < width; ++x)
         for (int64_t c = 0; c < channels; ++c, ++i)
-            inverse_widths[i] = 1.0 / static_cast<double>(smaller(x + work.radius_x, width - 1) -
-                                                          larger(x - work.radius_x, 0) + 1);
+            inverse_widths[i] =
+                1.0 / static_cast<double>(smaller(x + work.radius_x, width - 1) - larger(x - work.radius_x, 0) + 1);
     work.inverse_widths = inverse_widths;
     work.scratch = memory + table_bytes;
     parallel_for(tasks, slots, filter_strip<T>, &work);
@@ -150,9 +153,12 @@ Status filter(const BoxFilter& call) {
 
 Status box_filter(const BoxFilter& call) {
     switch (call.source.type) {
-        case PixelType::uint8: return filter<std::uint8_t>(call);
-        case PixelType::uint16: return filter<std::uint16_t>(call);
-        default: return filter<float>(call);
+        case PixelType::uint8:
+            return filter<std::uint8_t>(call);
+        case PixelType::uint16:
+            return filter<std::uint16_t>(call);
+        default:
+            return filter<float>(call);
     }
 }
 

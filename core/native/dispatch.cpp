@@ -16,11 +16,13 @@
 namespace safelight {
 namespace {
 
-#define SAFELIGHT_TABLE(target)                                                                      \
-    {                                                                                                \
-        #target, target::area_average, target::apply_coefficients, target::box_filter,              \
-            target::foreground_multilevel, target::guided_filter                                     \
-    }
+#define SAFELIGHT_TABLE(target)     \
+    {#target,                       \
+     target::area_average,          \
+     target::apply_coefficients,    \
+     target::box_filter,            \
+     target::foreground_multilevel, \
+     target::guided_filter}
 const KernelTable baseline_table = SAFELIGHT_TABLE(baseline);
 
 struct Features {
@@ -73,8 +75,8 @@ Features detect() {
     const std::uint64_t states = saved_states();
     const bool has_avx2 = all(one.ecx, fma | movbe | avx | f16c) && all(seven.ebx, bmi1 | avx2 | bmi2) &&
                           all(extended.ecx, lzcnt) && all(states, xmm_ymm);
-    const bool has_avx512 = has_avx2 && all(seven.ebx, avx512f | avx512dq | avx512cd | avx512bw | avx512vl) &&
-                            all(states, xmm_ymm | zmm);
+    const bool has_avx512 =
+        has_avx2 && all(seven.ebx, avx512f | avx512dq | avx512cd | avx512bw | avx512vl) && all(states, xmm_ymm | zmm);
     return {has_avx2, has_avx512};
 }
 #else

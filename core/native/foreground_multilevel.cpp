@@ -105,22 +105,31 @@ void average_rows(const float* __restrict upper, const float* __restrict lower, 
     for (int64_t i = 0; i < count / 2; ++i)
         result[i] = ((upper[2 * i] + upper[2 * i + 1]) + (lower[2 * i] + lower[2 * i + 1])) * 0.25f;
     if (count % 2 != 0)
-        result[count / 2] =
-            ((upper[count - 1] + upper[count - 1]) + (lower[count - 1] + lower[count - 1])) * 0.25f;
+        result[count / 2] = ((upper[count - 1] + upper[count - 1]) + (lower[count - 1] + lower[count - 1])) * 0.25f;
 }
 
-template <typename T>
-void full_row(const Work& work, int64_t y, int64_t x0, int64_t x1, float* __restrict rows, int64_t pitch) {
-    const int64_t at = y * work.call->image.width + x0, count = x1 - x0;
-    const float* const alphas = work.call->alpha + at;
-    const T* const pixels = static_cast<const T*>(work.call->image.data) + 3 * at;
-    const float scale = work.scale;
-    for (int64_t i = 0; i < count; ++i) rows[i] = alphas[i];
+void separate(const float* __restrict pixels, int64_t count, float* planes, int64_t pitch) {
     SAFELIGHT_INDEPENDENT
     for (int64_t i = 0; i < count; ++i) {
-        rows[image * pitch + i] = static_cast<float>(pixels[3 * i]) * scale;
-        rows[(image + 1) * pitch + i] = static_cast<float>(pixels[3 * i + 1]) * scale;
-        rows[(image + 2) * pitch + i] = static_cast<float>(pixels[3 * i + 2]) * scale;
+        planes[i] = pixels[3 * i];
+        planes[pitch + i] = pixels[3 * i + 1];
+        planes[2 * pitch + i] = pixels[3 * i + 2];
+    }
+}
+
+// Pixels are converted while their channels still lie side by side, which is quick on every target.
+template <typename T>
+void full_row(const Work& work, int64_t y, int64_t x0, int64_t x1, float* rows, int64_t pitch) {
+    const int64_t at = y * work.call->image.width + x0, count = x1 - x0;
+    const float* __restrict alphas = work.call->alpha + at;
+    const T* __restrict pixels = static_cast<const T*>(work.call->image.data) + 3 * at;
+    for (int64_t i = 0; i < count; ++i) rows[alpha * pitch + i] = alphas[i];
+    constexpr int64_t chunk = 128;
+    float values[3 * chunk];
+    for (int64_t begin = 0; begin < count; begin += chunk) {
+        const int64_t here = smaller(chunk, count - begin);
+        for (int64_t i = 0; i < 3 * here; ++i) values[i] = static_cast<float>(pixels[3 * begin + i]) * work.scale;
+        separate(values, here, rows + image * pitch + begin, pitch);
     }
 }
 
@@ -154,8 +163,7 @@ void average_from_image(void* context, int64_t task, int slot) {
         half_row<T>(work, 2 * y, from, to, upper, pitch, room);
         half_row<T>(work, smaller(2 * y + 1, half.height - 1), from, to, lower, pitch, room);
         for (int64_t k = 0; k < foreground; ++k)
-            average_rows(upper + k * pitch, lower + k * pitch, to - from,
-                         level.data + k * size + y * level.width + x0);
+            average_rows(upper + k * pitch, lower + k * pitch, to - from, level.data + k * size + y * level.width + x0);
     }
 }
 
@@ -228,8 +236,8 @@ void start_half_row(const Grid& grid, int64_t y, int64_t parity, const Parent& p
     const int64_t count = (grid.region.x1 - grid.region.x0 + 1 - parity) / 2;
     const float* const above = parent.data + (y / 2 - parent.y0) * parent.row + (grid.region.x0 / 2 - parent.x0);
     for (int64_t c = 0; c < 3; ++c) {
-        const float *__restrict alphas = cells, *__restrict pixels = cells + (image + c) * grid.pitch;
-        const float *__restrict f = above + c * parent.plane, *__restrict b = above + (c + 3) * parent.plane;
+        const float* __restrict alphas = cells, * __restrict pixels = cells + (image + c) * grid.pitch;
+        const float* __restrict f = above + c * parent.plane, * __restrict b = above + (c + 3) * parent.plane;
         float* __restrict fore = cells + (foreground + c) * grid.pitch;
         float* __restrict back = cells + (background + c) * grid.pitch;
         for (int64_t i = 0; i < count; ++i) fore[i] = alphas[i] >= 1.0f ? pixels[i] : f[i];
@@ -237,6 +245,8 @@ void start_half_row(const Grid& grid, int64_t y, int64_t parity, const Parent& p
         for (int64_t i = count; i < grid.pitch - block; ++i) fore[i] = back[i] = 0;
         for (int64_t i = 1; i <= block; ++i) fore[-i] = back[-i] = 0;
     }
+    // The block left of the next plane is where the last plane's cells find their right neighbours.
+    for (int64_t i = 1; i <= block; ++i) cells[held * grid.pitch - i] = 0;
 }
 
 // Distances in floats from a cell to its four neighbours.
@@ -299,8 +309,7 @@ void prepare(Grid& grid, const ForegroundMultilevel& call) {
                 prepare_block(cells + b * block, grid.pitch, to, call, b == 0 && parity == 0,
                               last < 0 ? -1 : last - b * block, y > region.y0 ? 1.0f : 0.0f,
                               y + 1 < region.y1 ? 1.0f : 0.0f);
-                grid.active[colour][grid.active_count[colour]++] =
-                    static_cast<int>(cells + b * block - grid.cells);
+                grid.active[colour][grid.active_count[colour]++] = static_cast<int>(cells + b * block - grid.cells);
             }
         }
 }
@@ -327,10 +336,11 @@ void relax_block(float* __restrict cells, int64_t pitch, const Neighbours& to, f
             const float f = (l * fore[to.left] + r * fore[to.right]) + (u * fore[to.up] + d * fore[to.down]);
             const float b = (l * back[to.left] + r * back[to.right]) + (u * back[to.up] + d * back[to.down]);
             const float error = cells[(image + c) * pitch + i] - (a * f + rest * b);
-            const float new_fore = limited(*fore + relaxation * ((f + fore_gain * error) - *fore));
-            const float new_back = limited(*back + relaxation * ((b + back_gain * error) - *back));
-            *fore = unknown ? new_fore : *fore;
-            *back = unknown ? new_back : *back;
+            const float old_fore = *fore, old_back = *back;
+            const float new_fore = limited(old_fore + relaxation * ((f + fore_gain * error) - old_fore));
+            const float new_back = limited(old_back + relaxation * ((b + back_gain * error) - old_back));
+            *fore = unknown ? new_fore : old_fore;
+            *back = unknown ? new_back : old_back;
         }
     }
 }
@@ -396,7 +406,7 @@ float from_unit<float>(float value, float) {
 template <typename T>
 void write_row(const T* __restrict pixels, const float* __restrict alphas, float known, const float* colours,
                int64_t pitch, float most, int64_t count, T* __restrict result) {
-    const float *__restrict red = colours, *__restrict green = red + pitch, *__restrict blue = green + pitch;
+    const float* __restrict red = colours, * __restrict green = red + pitch, * __restrict blue = green + pitch;
     for (int64_t i = 0; i < count; ++i) {
         const bool own = alphas[i] == known;
         result[3 * i] = own ? pixels[3 * i] : from_unit<T>(red[i], most);
@@ -488,13 +498,11 @@ void solve_fine_tile(const Work& work, const Region& tile, char* memory) {
     for (int64_t y = tile.y0; y < tile.y1; ++y) {
         const int64_t at = y * full.width + tile.x0, count = tile.x1 - tile.x0;
         const T* const pixels = static_cast<const T*>(work.call->image.data) + 3 * at;
-        for (int64_t c = 0; c < 3; ++c)
-            take_row(full_grid, y, foreground + c, tile.x0, tile.x1, rows + c * pitch);
+        for (int64_t c = 0; c < 3; ++c) take_row(full_grid, y, foreground + c, tile.x0, tile.x1, rows + c * pitch);
         write_row(pixels, work.call->alpha + at, 1.0f, rows, pitch, most, count,
                   static_cast<T*>(work.call->foreground) + 3 * at);
         if (work.call->background == nullptr) continue;
-        for (int64_t c = 0; c < 3; ++c)
-            take_row(full_grid, y, background + c, tile.x0, tile.x1, rows + c * pitch);
+        for (int64_t c = 0; c < 3; ++c) take_row(full_grid, y, background + c, tile.x0, tile.x1, rows + c * pitch);
         write_row(pixels, work.call->alpha + at, 0.0f, rows, pitch, most, count,
                   static_cast<T*>(work.call->background) + 3 * at);
     }
@@ -542,7 +550,8 @@ void plan(Work& work) {
     const int64_t half_size = (tile_size + 4 * full.sweeps) / 2 + 2;
     work.grid_bytes[0] = grid_bytes(full, tile_size);
     work.grid_bytes[1] = grid_bytes(half, half_size);
-    const int64_t longest = round_up(larger(tile_size + 4 * full.sweeps + 2, 2 * (half_size + 4 * half.sweeps + 2)), block);
+    const int64_t longest =
+        round_up(larger(tile_size + 4 * full.sweeps + 2, 2 * (half_size + 4 * half.sweeps + 2)), block);
     work.scratch_bytes = work.grid_bytes[0] + work.grid_bytes[1] +
                          static_cast<std::size_t>(12 * longest + 6 * half_size * half_size) * sizeof(float);
     for (int64_t k = whole; k < work.level_count; ++k) {
@@ -559,8 +568,8 @@ bool allocate_levels(Work& work, int slots) {
     bool complete = work.scratch != nullptr;
     for (int64_t l = whole; l < work.level_count && complete; ++l) {
         Level& level = work.levels[l];
-        level.data = static_cast<float*>(
-            allocate(static_cast<std::size_t>(held * level.height * level.width) * sizeof(float)));
+        level.data =
+            static_cast<float*>(allocate(static_cast<std::size_t>(held * level.height * level.width) * sizeof(float)));
         complete = level.data != nullptr;
     }
     return complete;
@@ -603,9 +612,12 @@ Status estimate(const ForegroundMultilevel& call, float scale) {
 
 Status foreground_multilevel(const ForegroundMultilevel& call) {
     switch (call.image.type) {
-        case PixelType::uint8: return estimate<std::uint8_t>(call, 1.0f / 255);
-        case PixelType::uint16: return estimate<std::uint16_t>(call, 1.0f / 65535);
-        default: return estimate<float>(call, 1.0f);
+        case PixelType::uint8:
+            return estimate<std::uint8_t>(call, 1.0f / 255);
+        case PixelType::uint16:
+            return estimate<std::uint16_t>(call, 1.0f / 65535);
+        default:
+            return estimate<float>(call, 1.0f);
     }
 }
 

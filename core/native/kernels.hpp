@@ -80,13 +80,13 @@ struct KernelTable {
     Status (*guided_filter)(const GuidedFilter&);
 };
 
-#define SAFELIGHT_DECLARE_KERNELS(target)                        \
-    namespace target {                                           \
-    Status area_average(const AreaAverage&);                     \
-    Status apply_coefficients(const ApplyCoefficients&);         \
-    Status box_filter(const BoxFilter&);                         \
-    Status foreground_multilevel(const ForegroundMultilevel&);   \
-    Status guided_filter(const GuidedFilter&);                   \
+#define SAFELIGHT_DECLARE_KERNELS(target)                      \
+    namespace target {                                         \
+    Status area_average(const AreaAverage&);                   \
+    Status apply_coefficients(const ApplyCoefficients&);       \
+    Status box_filter(const BoxFilter&);                       \
+    Status foreground_multilevel(const ForegroundMultilevel&); \
+    Status guided_filter(const GuidedFilter&);                 \
     }
 SAFELIGHT_DECLARE_KERNELS(baseline)
 SAFELIGHT_DECLARE_KERNELS(avx2)
@@ -111,5 +111,6 @@ void parallel_for(std::int64_t tasks, int slots, Body body, void* context);
 // Memory aligned to a cache line; null when there is none left.
 void* allocate(std::size_t bytes);
 void release(void* memory);
+void set_poison(bool on);  // for tests: fresh memory is filled with what reads as NaN
 
 }  // namespace safelight

@@ -89,9 +89,8 @@ Array guided_coefficients(const Array& guide, const FloatArray& source, std::int
 
 Array apply_coefficients(const Array& guide, const FloatArray& coefficients) {
     FloatArray result({guide.shape(0), guide.shape(1)});
-    run(&KernelTable::apply_coefficients,
-        ApplyCoefficients{pixels(guide), coefficients.data(), coefficients.shape(1), coefficients.shape(2),
-                          result.mutable_data()});
+    run(&KernelTable::apply_coefficients, ApplyCoefficients{pixels(guide), coefficients.data(), coefficients.shape(1),
+                                                            coefficients.shape(2), result.mutable_data()});
     return result;
 }
 
@@ -133,6 +132,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.def("set_target", choose_target, py::arg("name"));
     m.def("threads", thread_count, "Threads a kernel uses.");
     m.def("set_threads", set_thread_count, py::arg("count"), "0 restores the default, the processors in reach.");
+    m.def("set_poison", set_poison, py::arg("on"), "For tests: fill the kernels' fresh memory with NaN.");
     m.def("area_average", area_average);
     m.def("apply_coefficients", apply_coefficients);
     m.def("box_filter", box_filter);

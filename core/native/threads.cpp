@@ -3,8 +3,10 @@
 // A job is a count of tasks handed out one by one under the pool's mutex; tasks are coarse (a strip or a tile), so the
 // lock is taken a few hundred times a kernel. The caller works on its own job, so jobs may be started from
 // several threads at once, or from inside a task, without waiting for each other.
+#include <atomic>
 #include <condition_variable>
 #include <cstdlib>
+#include <cstring>
 #include <mutex>
 #include <system_error>
 #include <thread>
@@ -60,8 +62,8 @@ int usable_processors() {
         if (count > 0) return count;
     }
 #endif
-    const int count = static_cast<int>(std::thread::hardware_concurrency());
-    return count > 0 ? count : 1;
+    const int all = static_cast<int>(std::thread::hardware_concurrency());
+    return all > 0 ? all : 1;
 }
 
 Pool* new_pool(int threads) {
@@ -69,6 +71,8 @@ Pool* new_pool(int threads) {
     fresh->threads = threads;
     return fresh;
 }
+
+std::atomic<bool> poison{false};
 
 // Never deleted: threads may still sleep in it when the process ends.
 Pool* pool = nullptr;
@@ -177,12 +181,16 @@ void* allocate(std::size_t bytes) {
     const std::size_t whole = (bytes + line - 1) / line * line + line;
     if (whole < bytes) return nullptr;
 #if defined(_WIN32)
-    return _aligned_malloc(whole, line);
+    void* const memory = _aligned_malloc(whole, line);
 #else
     void* memory = nullptr;
-    return posix_memalign(&memory, line, whole) == 0 ? memory : nullptr;
+    if (posix_memalign(&memory, line, whole) != 0) memory = nullptr;
 #endif
+    if (memory != nullptr && poison.load()) std::memset(memory, 0xff, whole);
+    return memory;
 }
+
+void set_poison(bool on) { poison.store(on); }
 
 void release(void* memory) {
 #if defined(_WIN32)

@@ -122,7 +122,8 @@ def _names_one_file(images: list[str]) -> bool:
 
 def _tell(outcome: Outcome, bar: _Bar, *, as_json: bool) -> None:
     if outcome.error:
-        bar.print(f"safelight: {outcome.job.source}: {outcome.error}", error=True)
+        source, message = str(outcome.job.source), str(outcome.error)
+        bar.print(f"safelight: {message if source in message else f'{source}: {message}'}", error=True)
         return
     if as_json:
         return

@@ -13,6 +13,7 @@ from .archives import is_archive, open_member
 from .catalogue import ModelInfo, catalogue, model_info
 from .models import install_model
 from .onnx_edit import apply_edits
+from .onnx_runtime import load_onnx_runtime
 
 __all__ = ["Imported", "check_tensors", "import_models"]
 
@@ -120,8 +121,7 @@ def _import_file(path: Path, wanted: ModelInfo | None) -> Imported:
 
 def _read_onnx_tensors(info: ModelInfo, path: Path) -> tuple[dict[str, Shape], list[str]]:
     """Return the input shapes and output names of a network, as it is after the row's edits."""
-    import onnxruntime
-
+    onnxruntime = load_onnx_runtime()
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 4
     options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL

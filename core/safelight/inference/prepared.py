@@ -18,6 +18,7 @@ from typing import Any
 
 from ..kernels import backend
 from .models import ModelInfo, models_directory
+from .onnx_runtime import load_onnx_runtime
 
 __all__ = ["find_prepared", "keep_prepared", "worth_preparing"]
 
@@ -64,9 +65,7 @@ def keep_prepared(info: ModelInfo) -> Iterator[Path | None]:
 
 
 def _path(info: ModelInfo) -> Path:
-    import onnxruntime
-
-    kind = f"{(info.sha256 or '')[:8]}-{onnxruntime.__version__}-{backend().target or 'any'}"
+    kind = f"{(info.sha256 or '')[:8]}-{load_onnx_runtime().__version__}-{backend().target or 'any'}"
     return models_directory() / f"{info.file_name}.prepared-{kind}.onnx"
 
 

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from ..errors import InputError, ProviderError
+from .onnx_runtime import load_onnx_runtime
 
 __all__ = ["CPU", "PROVIDERS", "Choice", "ExecutionProvider", "available_providers", "choose_provider", "thread_count"]
 
@@ -86,9 +87,7 @@ class Choice:
 
 def available_providers() -> tuple[ExecutionProvider, ...]:
     """Return the rows of the table this installation of ONNX Runtime offers; whether they work is another matter."""
-    import onnxruntime
-
-    offered = onnxruntime.get_available_providers()
+    offered = load_onnx_runtime().get_available_providers()
     return tuple(row for row in PROVIDERS if row.name in offered)
 
 

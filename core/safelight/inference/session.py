@@ -19,6 +19,7 @@ from numpy.typing import NDArray
 
 from ..errors import ModelError, ProviderError
 from .models import ModelInfo, find_model, load_model, model_info
+from .onnx_runtime import load_onnx_runtime
 from .prepared import find_prepared, keep_prepared, worth_preparing
 from .providers import CPU, Choice, ExecutionProvider, choose_provider, thread_count
 
@@ -177,8 +178,7 @@ class _OnnxRuntime:
         prepared: bool = False,
         write_to: Path | None = None,
     ) -> None:
-        import onnxruntime
-
+        onnxruntime = load_onnx_runtime()
         options = onnxruntime.SessionOptions()
         options.log_severity_level = 3  # every failure arrives as an exception; warnings would spoil the terminal
         options.intra_op_num_threads = thread_count()
@@ -204,9 +204,7 @@ class _OnnxRuntime:
             raise ProviderError(f"{row.title} must be in the session, but ONNX Runtime left it out without a word")
 
     def run(self, feeds: Feeds, check: Callable[[], None]) -> list[NDArray[np.float32]]:
-        import onnxruntime
-
-        options = onnxruntime.RunOptions()
+        options = load_onnx_runtime().RunOptions()
         lock = _one_at_a_time if self._row.serial else threading.Lock()
         with lock:
             task = _in_thread(lambda: self._session.run(self._outputs, feeds, options))

@@ -30,6 +30,10 @@ __all__ = [
 
 # Share of the largest weight that is added to all of them.
 _LEAST_WEIGHT = 1e-6
+# Below it a float's share of the largest could vanish.
+_TINY_WEIGHT = 1e-30
+# Below it the rounding of sums would decide the fits of flat windows.
+_LEAST_EPS = 1e-10
 _MOST_ITERATIONS = 100
 
 
@@ -105,10 +109,11 @@ def guided_filter(
     radius : int
         Of the windows, 0 or more.
     eps : float
-        Above 0. The variance of the guide, on a scale of [0, 1], from which on an edge counts as one.
+        Above 0. The variance of the guide, on a scale of [0, 1], from which on an edge counts as one. What is below
+        1e-10 counts as 1e-10.
     weight : ndarray of shape (height, width), float32, optional
-        How much each pixel counts in the fits, 0 or more. A millionth of the largest weight is added to all, so a window
-        without any is fitted as if there were no weights.
+        How much each pixel counts in the fits, 0 or more. A millionth of the largest weight is added to all, so a
+        window without any is fitted as if there were no weights.
 
     Returns
     -------
@@ -128,7 +133,7 @@ def guided_filter(
     source = _checks.plane("source", source, shape=guide.shape[:2], whose="the guide's")
     weight, least = _weight(weight, source.shape)
     radius = _checks.whole_number("radius", radius, least=0)
-    eps = _checks.number("eps", eps, above=0)
+    eps = max(_LEAST_EPS, _checks.number("eps", eps, above=0))
     return backend().kernels.guided_filter(guide, source, radius, eps, weight, least)
 
 
@@ -176,7 +181,7 @@ def guided_upsample(
     source = _checks.plane("source", source)
     weight, least = _weight(weight, source.shape)
     radius = _checks.whole_number("radius", radius, least=0)
-    eps = _checks.number("eps", eps, above=0)
+    eps = max(_LEAST_EPS, _checks.number("eps", eps, above=0))
     _checks.whole_number("the source's height", source.shape[0], least=1, most=guide.shape[0])
     _checks.whole_number("the source's width", source.shape[1], least=1, most=guide.shape[1])
     kernels = backend().kernels
@@ -223,8 +228,9 @@ def foreground_multilevel(
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]:
     """Estimate the colours of the foreground of a matte, un-premultiplied.
 
-    Colours ``F`` and ``B`` are sought that vary smoothly and explain the image as ``alpha F + (1 - alpha) B``. They are found
-    on a pyramid of area averages, from one pixel down to the full size, each level starting from the coarser one.
+    Colours ``F`` and ``B`` are sought that vary smoothly and explain the image as ``alpha F + (1 - alpha) B``. They
+    are found on a pyramid of area averages, from one pixel down to the full size, each level starting from the
+    coarser one.
 
     Parameters
     ----------
@@ -256,7 +262,7 @@ def foreground_multilevel(
     -----
     Known pixels keep their colours on every level, and only unknown ones are solved for. Sweeps go over the red and the
     black squares of a chequerboard in turn, over-relaxed by 1.7 but for the last sweep, so the result does not depend
-    on the order of work. With the default numbers the error is about two thirds of that of the paper's sweeps.
+    on the order of work.
 
     References
     ----------
@@ -280,4 +286,7 @@ def _weight(weight: NDArray[np.float32] | None, shape: tuple[int, int]) -> tuple
     if weight is None:
         return None, 0.0
     weight = _checks.plane("weight", weight, shape=shape, whose="the source's", least=0.0)
-    return weight, _LEAST_WEIGHT * float(weight.max()) or 1.0
+    most = float(weight.max())
+    if 0 < most < _TINY_WEIGHT:
+        weight, most = weight / np.float32(most), 1.0
+    return weight, _LEAST_WEIGHT * most or 1.0

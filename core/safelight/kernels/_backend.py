@@ -20,7 +20,11 @@ from ..errors import InputError
 
 __all__ = ["Backend", "Kernels", "backend"]
 
-_HOMES = {"native": "safelight._native", "numba": "safelight.kernels._numba", "reference": "safelight.kernels._reference"}
+_HOMES = {
+    "native": "safelight._native",
+    "numba": "safelight.kernels._numba",
+    "reference": "safelight.kernels._reference",
+}
 _MOST_THREADS = 1024
 
 
@@ -29,9 +33,7 @@ class Kernels(Protocol):
 
     def area_average(self, source: NDArray[Any], height: int, width: int, /) -> NDArray[np.float32]: ...
 
-    def apply_coefficients(
-        self, guide: NDArray[Any], coefficients: NDArray[np.float32], /
-    ) -> NDArray[np.float32]: ...
+    def apply_coefficients(self, guide: NDArray[Any], coefficients: NDArray[np.float32], /) -> NDArray[np.float32]: ...
 
     def box_filter(self, source: NDArray[Any], radius: int, /) -> NDArray[np.float32]: ...
 
@@ -108,37 +110,37 @@ def backend() -> Backend:
         raise InputError(f"SAFELIGHT_KERNELS must be one of {', '.join(_HOMES)}, but is {wanted!r}")
     threads = _thread_count()
     if wanted:
-        return _load(wanted, threads, "SAFELIGHT_KERNELS asks for it")
+        try:
+            return _load(wanted, threads, "SAFELIGHT_KERNELS asks for it")
+        except ImportError as error:
+            raise InputError(f"SAFELIGHT_KERNELS must name installed kernels, but {wanted} are not: {error}") from error
     missing: list[str] = []
     for name in _HOMES:
         try:
             return _load(name, threads, "; ".join(missing) or "the compiled module is there")
         except ImportError as error:
-            missing.append(f"{name} cannot be had ({error})")
+            missing.append(f"no {name} kernels ({error})")
     raise AssertionError("the reference needs nothing but NumPy")
 
 
 def _load(name: str, threads: int, reason: str) -> Backend:
+    module = importlib.import_module(_HOMES[name])
+    kernels = cast("Kernels", module)
+    if name == "reference":
+        return Backend(name, "", 1, reason, kernels)
+    module.set_threads(threads)
+    if name == "numba":
+        return Backend(name, "", module.threads(), reason, kernels)
+    module.set_target(_target(module.targets()))
+    return Backend(name, module.target(), module.threads(), reason, kernels)
+
+
+def _target(known: list[str]) -> str:
+    """Return ``SAFELIGHT_TARGET``, or the best target this processor can run."""
     target = os.environ.get("SAFELIGHT_TARGET", "")
-    try:
-        module = importlib.import_module(_HOMES[name])
-    except ImportError as error:
-        if os.environ.get("SAFELIGHT_KERNELS"):
-            raise InputError(f"SAFELIGHT_KERNELS must name kernels that are installed, but {name} cannot be had: {error}") from error
-        raise
-    if name == "native":
-        known = module.targets()
-        if target and target not in known:
-            raise InputError(
-                f"SAFELIGHT_TARGET must be one of {', '.join(known)} on this processor, but is {target!r}"
-            )
-        module.set_target(target or known[0])
-    if name != "reference":
-        module.set_threads(threads)
-        threads = module.threads()
-    else:
-        threads = 1
-    return Backend(name, module.target() if name == "native" else "", threads, reason, cast("Kernels", module))
+    if target and target not in known:
+        raise InputError(f"SAFELIGHT_TARGET must be one of {', '.join(known)} on this processor, but is {target!r}")
+    return target or known[0]
 
 
 def _thread_count() -> int:

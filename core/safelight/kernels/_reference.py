@@ -6,19 +6,34 @@ nothing is done that would hide the mathematics.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 __all__ = [
+    "OVER_RELAXATION",
+    "Doubles",
+    "Floats",
+    "Pixels",
     "apply_coefficients",
     "area_average",
     "box_filter",
+    "doubled",
     "foreground_multilevel",
+    "from_unit",
     "guided_coefficients",
     "guided_filter",
+    "halved",
+    "neighbours",
+    "relax",
+    "sweeps_at",
+    "to_unit",
+    "window_mean",
+    "window_sum",
 ]
 
-Pixels = NDArray[np.uint8] | NDArray[np.uint16] | NDArray[np.float32]
+Pixels = NDArray[Any]  # uint8, uint16 or float32
 Floats = NDArray[np.float32]
 Doubles = NDArray[np.float64]
 
@@ -35,7 +50,8 @@ def from_unit(values: Doubles, like: Pixels) -> Pixels:
     """Return values in [0, 1] in the dtype of ``like``."""
     if like.dtype.kind == "f":
         return values.astype(np.float32)
-    return np.floor(values * np.iinfo(like.dtype).max + 0.5).astype(like.dtype)  # type: ignore[no-any-return]
+    whole: Pixels = np.floor(values * np.iinfo(like.dtype).max + 0.5).astype(like.dtype)
+    return whole
 
 
 def window_sum(values: Doubles, radius: int) -> Doubles:
@@ -68,10 +84,12 @@ def area_average(source: Pixels, height: int, width: int) -> Floats:
         edges = np.arange(count + 1) * (source_count / count)
         begin, end = edges[:-1, None], edges[1:, None]
         at = np.arange(source_count)
-        return np.clip(np.minimum(end, at + 1) - np.maximum(begin, at), 0, None) / (end - begin)
+        covered: Doubles = np.clip(np.minimum(end, at + 1) - np.maximum(begin, at), 0, None) / (end - begin)
+        return covered
 
     rows, columns = shares(source.shape[0], height), shares(source.shape[1], width)
-    return np.einsum("yi,ij...,xj->yx...", rows, to_unit(source), columns, optimize=True).astype(np.float32)
+    means: Floats = np.einsum("yi,ij...,xj->yx...", rows, to_unit(source), columns, optimize=True).astype(np.float32)
+    return means
 
 
 def guided_coefficients(
@@ -108,7 +126,8 @@ def guided_filter(
     """Apply the mean coefficients to the guide they were fitted to."""
     fits = guided_coefficients(guide, source, radius, eps, weight, least_weight).astype(np.float64)
     colours = np.atleast_3d(to_unit(guide))
-    return (np.einsum("cyx,yxc->yx", fits[:-1], colours) + fits[-1]).astype(np.float32)
+    result: Floats = (np.einsum("cyx,yxc->yx", fits[:-1], colours) + fits[-1]).astype(np.float32)
+    return result
 
 
 def apply_coefficients(guide: Pixels, coefficients: Floats) -> Floats:
@@ -120,12 +139,14 @@ def apply_coefficients(guide: Pixels, coefficients: Floats) -> Floats:
         first = np.floor(at).astype(int)
         share = (at - first).reshape(-1, *(1,) * (values.ndim - 1 - axis))
         second = np.minimum(first + 1, low - 1)
-        return values.take(first, axis) * (1 - share) + values.take(second, axis) * share
+        blend: Doubles = values.take(first, axis) * (1 - share) + values.take(second, axis) * share
+        return blend
 
     height, width = guide.shape[:2]
     fits = bilinear(bilinear(coefficients.astype(np.float64), 1, height), 2, width)
     colours = np.atleast_3d(to_unit(guide))
-    return np.clip(np.einsum("cyx,yxc->yx", fits[:-1], colours) + fits[-1], 0, 1).astype(np.float32)
+    result: Floats = np.clip(np.einsum("cyx,yxc->yx", fits[:-1], colours) + fits[-1], 0, 1).astype(np.float32)
+    return result
 
 
 def halved(values: Doubles) -> Doubles:
