@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tempfile
+import threading
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -48,11 +49,15 @@ def ended(models: Path, generated: Path, tmp_path_factory: pytest.TempPathFactor
     environment = {**os.environ, "TMPDIR": str(temporary), "HOME": str(temporary)}
     with tempfile.TemporaryFile("w+") as output, tempfile.TemporaryFile("w+") as errors:
         process = subprocess.Popen(command, stdout=output, stderr=errors, env=environment)
+        watchdog = threading.Timer(30 * SECONDS, process.kill)
+        watchdog.start()
         try:
             _, status, usage = os.wait4(process.pid, 0)
         except BaseException:  # the run of all tests was stopped
             process.kill()
             raise
+        finally:
+            watchdog.cancel()
         process.returncode = os.waitstatus_to_exitcode(status)
         output.seek(0)
         errors.seek(0)
