@@ -21,6 +21,7 @@ import cv2
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
+
 from safelight import Photo, cutout
 from safelight.batch import contact_sheet
 

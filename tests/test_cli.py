@@ -74,9 +74,10 @@ def test_a_folder(folder: Path, portrait: Photo, capsys: pytest.CaptureFixture[s
     assert cutout("in", "-o", "out", "--format", "webp", "--jobs", "2") == 0
     assert files(folder / "out") == ["b-cutout.webp", "c-cutout.webp"]
     assert "2 of 2 pictures done\n" in capsys.readouterr().err
+    Path("in/b.webp").unlink()
+    Path("in/c.PNG").unlink()
     assert cutout("in", "a.jpg", "-o", "out", "--recursive", "--output", "mask") == 0
-    assert files(folder / "out")[:3] == ["a-cutout.png", "b-cutout.png", "b-cutout.webp"]
-    assert Path("out/d-cutout.png").exists()
+    assert files(folder / "out") == ["a-cutout.png", "b-cutout.webp", "c-cutout.webp", "d-cutout.png"]
 
 
 @pytest.mark.parametrize(
@@ -212,7 +213,7 @@ def test_names_the_terminal_cannot_show(folder: Path) -> None:
 
 @pytest.mark.skipif(sys.platform != "linux", reason="names are any bytes on Linux")
 def test_names_that_are_no_text(folder: Path) -> None:
-    os.rename(b"a.jpg", b"\xff.jpg")
+    Path("a.jpg").rename(os.fsdecode(b"\xff.jpg"))
     done = program(b"\xff.jpg", "-o", "out/", PYTHONUTF8="1")
     assert done.returncode == 0, done.stderr
     assert done.stdout.startswith(r"\udcff.jpg -> out/\udcff-cutout.png")

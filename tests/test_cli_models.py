@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from safelight import cli
 from safelight.inference import catalogue as catalogue_module
 from safelight.inference import models

@@ -136,9 +136,7 @@ def replace_by_linked_folder(folder: Path) -> Path:
     return link(folder / "door", folder) / "b.jpg"
 
 
-@pytest.mark.parametrize(
-    "make", [replace_by_path, replace_by_symlink, replace_by_hard_link, replace_by_linked_folder]
-)
+@pytest.mark.parametrize("make", [replace_by_path, replace_by_symlink, replace_by_hard_link, replace_by_linked_folder])
 def test_an_original_is_not_replaced_unasked(folder: Path, make: object) -> None:
     target = make(folder)  # type: ignore[operator]
     with pytest.raises(InputError, match="--overwrite"):

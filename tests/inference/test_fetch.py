@@ -25,6 +25,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+
 from safelight.errors import Cancelled, FetchError, InputError
 from safelight.inference import catalogue as catalogue_module
 from safelight.inference import fetch, models

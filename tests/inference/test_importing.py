@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from safelight.errors import InputError, ModelError, ModelNotFound, SafelightError
 from safelight.inference import catalogue as catalogue_module
 from safelight.inference import models

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+
 from safelight.errors import InputError, ModelError, ModelNotFound, OutputError
 from safelight.inference import catalogue as catalogue_module
 from safelight.inference import models, onnx_edit

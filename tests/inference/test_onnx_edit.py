@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+
 from safelight.errors import ModelError, ModelNotFound
 from safelight.inference import protobuf
 from safelight.inference.models import find_model, load_model, model_info

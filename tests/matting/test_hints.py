@@ -42,8 +42,10 @@ def difference(result: NDArray[np.float32], expected: NDArray[np.float32]) -> fl
 
 @pytest.mark.parametrize(
     ("level", "alpha", "says"),
-    [(255, None, 1), (200, None, 1), (199, None, 0), (128, 255, 0), (56, None, 0), (55, None, -1), (0, 255, -1)]
-    + [(255, 127, 0), (0, 0, 0), (255, 128, 1)],
+    [
+        *[(255, None, 1), (200, None, 1), (199, None, 0), (56, None, 0), (55, None, -1), (0, None, -1)],
+        *[(255, 255, 1), (255, 128, 1), (255, 127, 0), (128, 255, 0), (0, 255, -1), (0, 0, 0)],
+    ],
 )
 def test_levels_of_a_hint(level: int, alpha: int | None, says: int) -> None:
     levels = None if alpha is None else np.full((3, 4), alpha, np.uint8)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -389,7 +388,7 @@ def test_what_was_asked_for_is_written(portrait: Case, plain: CutoutResult, tmp_
         result = cut(portrait.photo, output=output)
         assert (result.photo is None) == (output == "mask")
         assert result.save(folder / "a.png") == tuple(folder / name for name in names)
-        assert sorted(os.listdir(folder)) == sorted(names)
+        assert sorted(path.name for path in folder.iterdir()) == sorted(names)
         with Image.open(folder / names[-1]) as written:
             assert written.mode == ("RGBA" if output == "cutout" else "L")
             if output != "cutout":

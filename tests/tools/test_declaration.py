@@ -112,9 +112,10 @@ DEFAULTS = {parameter.name: parameter.default for parameter in SAMPLE.parameters
 )
 def test_options_arrive_as_parameters(command: list[str], options: str, changed: dict[str, Any]) -> None:
     assert cli.main([*command, *options.split()]) == 0
-    assert CALLS == [{**DEFAULTS, **changed}]
-    assert {name: type(value) for name, value in CALLS[0].items()} == {
-        name: type(value) for name, value in {**DEFAULTS, **changed}.items()
+    (arrived,) = CALLS
+    assert arrived == DEFAULTS | changed
+    assert {name: type(value) for name, value in arrived.items()} == {
+        name: type(value) for name, value in (DEFAULTS | changed).items()
     }
 
 
