@@ -140,7 +140,10 @@ def test_no_test_reaches_another_machine(host: str, offline: list[str]) -> None:
 
 def test_this_machine_can_be_reached() -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
-        socket.create_connection(server.getsockname()[:2], timeout=5).close()
+        try:
+            socket.create_connection(server.getsockname()[:2], timeout=5).close()
+        except OSError:  # the guard itself raises RuntimeError
+            pytest.skip("this machine has no loopback network")
 
 
 def test_an_unknown_requirement_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
