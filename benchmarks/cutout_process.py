@@ -3,8 +3,8 @@
     python benchmarks/cutout_process.py PHOTO --rembg PATH/TO/rembg [--rembg-models FOLDER] [--runs 5]
 
 Makes a small (600 px) and a 24 MP version of the photo, runs `safelight cutout --quality fast` and `rembg i` on each
-in turn, and prints medians, their ratio, and peak memory; then, in one process, the second picture of a batch beside
-its bare parts: decoding, `session.run`, encoding.
+in turn, and prints medians, their ratio, and peak memory; then, in one process, a further picture of a running batch
+beside its bare parts: decoding, `session.run`, encoding.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ import statistics
 import sys
 import tempfile
 import time
+from itertools import pairwise
 from pathlib import Path
 
 PAIRS = {"u2netp": "u2netp", "isnet": "isnet-general-use"}
@@ -28,6 +29,7 @@ def main() -> None:
     parser.add_argument("--rembg", type=Path, required=True)
     parser.add_argument("--rembg-models", type=Path, help="folder with rembg's models (U2NET_HOME)")
     parser.add_argument("--runs", type=int, default=5)
+    parser.add_argument("--warm-only", action="store_true", help="leave out rembg")
     args = parser.parse_args()
     if args.rembg_models:
         os.environ["U2NET_HOME"] = str(args.rembg_models.absolute())
@@ -40,7 +42,7 @@ def main() -> None:
             child.start()
             child.join()
         print(f"{'':18}{'safelight':>12}{'rembg':>10}{'ratio':>8}{'memory':>10}{'rembg':>9}{'ratio':>8}")
-        for model, peer in PAIRS.items():
+        for model, peer in ({} if args.warm_only else PAIRS).items():
             for label, picture in pictures.items():
                 compare(f"{model} {label}", picture, model, peer, args)
         for model in PAIRS:
@@ -97,24 +99,33 @@ def run_process(command: list[str]) -> tuple[float, float]:
 
 
 def warm(label: str, picture: Path, model: str, runs: int) -> None:
-    """Print the time of a picture in a running batch, beside the sum of its unavoidable parts."""
+    """Print the time of a further picture in a running batch, beside the sum of its unavoidable parts."""
+    from functools import partial
+
     from safelight import Photo, cutout
+    from safelight.batch import Job, run_batch
     from safelight.inference.pool import close_sessions, open_session
     from safelight.inference.saliency import network_input
 
     out = picture.with_name("warm.png")
-    whole, parts = [], []
     session = open_session(model)
     feeds = {next(iter(session.info.inputs)): network_input(session.info, Photo.open(picture).to_uint8())}
-    for _ in range(runs + 1):
-        whole.append(timed(lambda: save(cutout(Photo.open(picture), quality="fast", model=model).photo, out)))
-        result = cutout(Photo.open(picture), quality="fast", model=model).photo
-        bare = timed(lambda: session.run(feeds)), timed(lambda: Photo.open(picture)), timed(lambda: save(result, out))  # noqa: B023
+    result = cutout(Photo.open(picture), quality="fast", model=model).photo
+    alone, batch, parts = [], [], []
+    for _ in range(runs):
+        alone.append(timed(lambda: save(cutout(Photo.open(picture), quality="fast", model=model).photo, out)))
+        ends = []
+        jobs = [Job(picture, picture.with_name(f"warm-{number}.png")) for number in range(4)]
+        for _ in run_batch(partial(cutout, quality="fast", model=model), jobs):
+            ends.append(time.perf_counter())
+        batch += [after - before for before, after in pairwise(ends)]
+        bare = timed(lambda: session.run(feeds)), timed(lambda: Photo.open(picture)), timed(lambda: save(result, out))
         parts.append(sum(bare))
-    ours, floor = statistics.median(whole[1:]), statistics.median(parts[1:])
-    print(
-        f"{label:18}warm: {ours:.2f} s, decoding + run + encoding: {floor:.2f} s, ratio {ours / floor:.2f}", flush=True
-    )
+    floor = statistics.median(parts)
+    print(f"{label:18}decoding + run + encoding: {floor:.2f} s", end="")
+    for name, times in (("in a batch", batch), ("alone, warm", alone)):
+        print(f"; {name}: {statistics.median(times):.2f} s, ratio {statistics.median(times) / floor:.2f}", end="")
+    print(flush=True)
     close_sessions()
 
 

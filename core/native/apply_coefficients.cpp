@@ -1,7 +1,8 @@
 // The full-resolution half of the fast guided filter (K. He, J. Sun, "Fast Guided Filter", arXiv 1505.00996): the mean
-// coefficients, bilinear between the centres of the low-resolution pixels, applied to the guide; clipped to [0, 1].
+// coefficients, bilinear between the centres of the low-resolution pixels, applied to the guide; stretched and clipped.
 //
 // A tile of columns keeps two low-resolution rows widened to full resolution; between them every row is a plain blend.
+// Where the coefficients can give nothing but 0, or nothing but 1, whatever the guide holds, the guide is not read.
 #include "kernels.hpp"
 
 namespace safelight {
@@ -10,11 +11,12 @@ namespace {
 
 using std::int64_t;
 
-constexpr int64_t tile_width = 512, tile_height = 128;
+constexpr int64_t tile_width = 128, tile_height = 128;
 
 struct Work {
     const ApplyCoefficients* call;
-    float scale;  // guide * scale lies in [0, 1]
+    float scale;    // guide * scale lies in [0, 1]
+    float stretch;  // 1 / (1 - 2 clip)
     int64_t across;
     float* scratch;
 };
@@ -35,15 +37,38 @@ Between between(int64_t i, int64_t from, int64_t to) {
     return {first, smaller(first + 1, from - 1), static_cast<float>(at - static_cast<double>(first))};
 }
 
+enum class Outcome { open, zero, one };
+
+// What a row of coefficients, from column first to last, can give for any guide in [0, 1].
+template <int channels>
+Outcome outcome_of(const Work& work, int64_t row, int64_t first, int64_t last) {
+    const ApplyCoefficients& call = *work.call;
+    const int64_t plane = call.height * call.width;
+    const float* const low = call.coefficients + row * call.width;
+    float most = 0, least = 1;
+    for (int64_t x = first; x <= last; ++x) {
+        float high = low[channels * plane + x], deep = high;
+        for (int k = 0; k < channels; ++k) {
+            const float slope = low[k * plane + x];
+            high += slope > 0.0f ? slope : 0.0f;
+            deep += slope < 0.0f ? slope : 0.0f;
+        }
+        most = high > most ? high : most;
+        least = deep < least ? deep : least;
+    }
+    return most <= call.clip ? Outcome::zero : least >= 1.0f - call.clip ? Outcome::one : Outcome::open;
+}
+
 template <int channels>
 void widen(const Work& work, int64_t row, const Between* columns, int64_t count, float* __restrict wide) {
     const ApplyCoefficients& call = *work.call;
     for (int k = 0; k <= channels; ++k) {
         const float* const low = call.coefficients + (k * call.height + row) * call.width;
-        const float unit = k < channels ? work.scale : 1.0f;
+        const float offset = k < channels ? 0.0f : call.clip;
+        const float unit = (k < channels ? work.scale : 1.0f) * work.stretch;
         for (int64_t i = 0; i < count; ++i) {
             const float first = low[columns[i].first], second = low[columns[i].second];
-            wide[k * tile_width + i] = (first + (second - first) * columns[i].share) * unit;
+            wide[k * tile_width + i] = ((first + (second - first) * columns[i].share) - offset) * unit;
         }
     }
 }
@@ -96,20 +121,31 @@ void apply_tile(void* context, int64_t task, int slot) {
     const int64_t x = task % work.across * tile_width, y = task / work.across * tile_height;
     const int64_t count = smaller(tile_width, width - x), bottom = smaller(y + tile_height, call.guide.height);
     float* wide[2] = {work.scratch + slot * 2 * plane, work.scratch + (slot * 2 + 1) * plane};
-    int64_t held[2] = {-1, -1};
+    constexpr bool bounded = static_cast<T>(0.5f) == 0;  // integers; floats may hold anything
+    int64_t held[2] = {-1, -1}, judged[2] = {-1, -1};
+    Outcome outcomes[2] = {Outcome::open, Outcome::open};
     Between columns[tile_width];
     for (int64_t i = 0; i < count; ++i) columns[i] = between(x + i, call.width, width);
     for (int64_t row = y; row < bottom; ++row) {
         const Between rows = between(row, call.height, call.guide.height);
-        for (int k = 0; k < 2; ++k) {
-            const int64_t wanted = k == 0 ? rows.first : rows.second;
-            const int at = static_cast<int>(wanted % 2);
-            if (held[at] != wanted) widen<channels>(work, wanted, columns, count, wide[at]);
-            held[at] = wanted;
+        const int64_t pair[2] = {rows.first, rows.second};
+        for (const int64_t wanted : pair) {
+            if (!bounded || judged[wanted % 2] == wanted) continue;
+            judged[wanted % 2] = wanted;
+            outcomes[wanted % 2] = outcome_of<channels>(work, wanted, columns[0].first, columns[count - 1].second);
+        }
+        float* const result = call.result + row * width + x;
+        const Outcome upper = outcomes[rows.first % 2], lower = outcomes[rows.second % 2];
+        if (upper == lower && upper != Outcome::open) {
+            for (int64_t i = 0; i < count; ++i) result[i] = upper == Outcome::one ? 1.0f : 0.0f;
+            continue;
+        }
+        for (const int64_t wanted : pair) {
+            if (held[wanted % 2] != wanted) widen<channels>(work, wanted, columns, count, wide[wanted % 2]);
+            held[wanted % 2] = wanted;
         }
         apply_row<T, channels>(static_cast<const T*>(call.guide.data) + (row * width + x) * channels,
-                               wide[rows.first % 2], wide[rows.second % 2], rows.share, count,
-                               call.result + row * width + x);
+                               wide[rows.first % 2], wide[rows.second % 2], rows.share, count, result);
     }
 }
 
@@ -118,7 +154,7 @@ Status apply(const ApplyCoefficients& call, float scale) {
     const int64_t across = (call.guide.width + tile_width - 1) / tile_width;
     const int64_t tasks = across * ((call.guide.height + tile_height - 1) / tile_height);
     const int slots = slot_count(tasks, 1 << 16);
-    Work work{&call, scale, across, nullptr};
+    Work work{&call, scale, 1.0f / (1.0f - 2.0f * call.clip), across, nullptr};
     const std::size_t floats = static_cast<std::size_t>(slots * 2 * (call.guide.channels + 1) * tile_width);
     work.scratch = static_cast<float*>(allocate(floats * sizeof(float)));
     if (work.scratch == nullptr) return Status::out_of_memory;

@@ -149,21 +149,58 @@ void half_row(const Work& work, int64_t y, int64_t x0, int64_t x1, float* rows, 
 
 constexpr int64_t pyramid_rows = 8, pyramid_columns = 512;  // of the finest whole level, in one task
 
+// Sums of four pixels in a row that lie `step` floats apart.
+float four(const float* values, int64_t step) {
+    return (values[0] + values[step]) + (values[2 * step] + values[3 * step]);
+}
+
+// The means of whole blocks of four by four pixels: row y of the finest whole level from x0 to x1. room: 16 floats a
+// block.
+template <typename T>
+void average_blocks(const Work& work, int64_t y, int64_t x0, int64_t x1, float* __restrict room) {
+    const Level& level = work.levels[whole];
+    const int64_t width = work.levels[0].width, count = x1 - x0, at = 4 * (y * width + x0);
+    const int64_t size = level.height * level.width;
+    const T* __restrict p = static_cast<const T*>(work.call->image.data) + 3 * at;
+    const float* __restrict a = work.call->alpha + at;
+    float *const colours = room, *const alphas = room + 12 * count;
+    for (int64_t i = 0; i < 12 * count; ++i)
+        colours[i] = (static_cast<float>(p[i]) + static_cast<float>(p[3 * width + i])) +
+                     (static_cast<float>(p[6 * width + i]) + static_cast<float>(p[9 * width + i]));
+    for (int64_t i = 0; i < 4 * count; ++i) alphas[i] = (a[i] + a[width + i]) + (a[2 * width + i] + a[3 * width + i]);
+    float* const target = level.data + y * level.width + x0;
+    const float unit = work.scale * 0.0625f;
+    for (int64_t i = 0; i < count; ++i) {
+        target[alpha * size + i] = four(alphas + 4 * i, 1) * 0.0625f;
+        for (int64_t c = 0; c < 3; ++c) target[(image + c) * size + i] = four(colours + 12 * i + c, 3) * unit;
+    }
+}
+
+// The same for any pixels, also where the image ends within a block.
+template <typename T>
+void average_pixels(const Work& work, int64_t y, int64_t x0, int64_t x1, float* memory) {
+    const Level &half = work.levels[1], &level = work.levels[whole];
+    const int64_t pitch = 4 * pyramid_columns, size = level.height * level.width;
+    float *const upper = memory, *const lower = upper + 4 * pitch, *const room = lower + 4 * pitch;
+    const int64_t from = 2 * x0, to = smaller(2 * x1, half.width);
+    half_row<T>(work, 2 * y, from, to, upper, pitch, room);
+    half_row<T>(work, smaller(2 * y + 1, half.height - 1), from, to, lower, pitch, room);
+    for (int64_t k = 0; k < foreground; ++k)
+        average_rows(upper + k * pitch, lower + k * pitch, to - from, level.data + k * size + y * level.width + x0);
+}
+
 template <typename T>
 void average_from_image(void* context, int64_t task, int slot) {
     const Work& work = *static_cast<const Work*>(context);
-    const Level &half = work.levels[1], &level = work.levels[whole];
-    const int64_t across = (level.width + pyramid_columns - 1) / pyramid_columns, pitch = 4 * pyramid_columns;
+    const Level &full = work.levels[0], &level = work.levels[whole];
+    const int64_t across = (level.width + pyramid_columns - 1) / pyramid_columns;
     const int64_t y0 = task / across * pyramid_rows, x0 = task % across * pyramid_columns;
-    const int64_t x1 = smaller(x0 + pyramid_columns, level.width), size = level.height * level.width;
-    float* const upper = reinterpret_cast<float*>(work.scratch + static_cast<std::size_t>(slot) * work.scratch_bytes);
-    float *const lower = upper + 4 * pitch, *const room = lower + 4 * pitch;
-    const int64_t from = 2 * x0, to = smaller(2 * x1, half.width);
+    const int64_t x1 = smaller(x0 + pyramid_columns, level.width);
+    float* const memory = reinterpret_cast<float*>(work.scratch + static_cast<std::size_t>(slot) * work.scratch_bytes);
     for (int64_t y = y0; y < smaller(y0 + pyramid_rows, level.height); ++y) {
-        half_row<T>(work, 2 * y, from, to, upper, pitch, room);
-        half_row<T>(work, smaller(2 * y + 1, half.height - 1), from, to, lower, pitch, room);
-        for (int64_t k = 0; k < foreground; ++k)
-            average_rows(upper + k * pitch, lower + k * pitch, to - from, level.data + k * size + y * level.width + x0);
+        const int64_t end = 4 * y + 4 <= full.height ? larger(x0, smaller(x1, full.width / 4)) : x0;
+        if (end > x0) average_blocks<T>(work, y, x0, end, memory);
+        if (x1 > end) average_pixels<T>(work, y, end, x1, memory);
     }
 }
 
@@ -372,12 +409,41 @@ void take_row(const Grid& grid, int64_t y, int64_t k, int64_t x0, int64_t x1, fl
 
 // ---- Levels held whole ---------------------------------------------------------------------------------------------
 
+bool has_unknown(const Level& level, const Region& tile) {
+    int unknown = 0;
+    for (int64_t y = tile.y0; y < tile.y1 && unknown == 0; ++y) {
+        const float* const alphas = level.data + y * level.width;
+        for (int64_t x = tile.x0; x < tile.x1; ++x) unknown |= (alphas[x] > 0.0f) & (alphas[x] < 1.0f);
+    }
+    return unknown != 0;
+}
+
+// A tile without unknown pixels: the image's own colours where they are known, the parents' elsewhere.
+void start_tile(const Level& level, const Level& coarse, const Region& tile) {
+    const int64_t size = level.height * level.width, coarse_size = coarse.height * coarse.width;
+    for (int64_t y = tile.y0; y < tile.y1; ++y)
+        for (int64_t k = foreground; k < held; ++k) {
+            const int64_t at = y * level.width;
+            const float known = k < background ? 1.0f : 0.0f;
+            const float* __restrict alphas = level.data + at;
+            const float* __restrict pixels = level.data + (image + (k - foreground) % 3) * size + at;
+            const float* __restrict parents = coarse.data + k * coarse_size + y / 2 * coarse.width;
+            float* __restrict colours = level.data + k * size + at;
+            SAFELIGHT_INDEPENDENT
+            for (int64_t x = tile.x0; x < tile.x1; ++x) colours[x] = alphas[x] == known ? pixels[x] : parents[x / 2];
+        }
+}
+
 void solve_tile(void* context, int64_t task, int slot) {
     const Work& work = *static_cast<const Work*>(context);
     const Level &level = work.levels[work.level], &coarse = work.levels[work.level + 1];
     const int64_t size = level.height * level.width, coarse_size = coarse.height * coarse.width;
     const Parent parent{coarse.data + foreground * coarse_size, coarse_size, coarse.width, 0, 0};
     const Region tile = tile_of(task, level);
+    if (!has_unknown(level, tile)) {
+        start_tile(level, coarse, tile);
+        return;
+    }
     const Region region = grown(tile, 2 * level.sweeps, level);
     Grid grid = lay_out(region, work.scratch + static_cast<std::size_t>(slot) * work.scratch_bytes);
     for (int64_t y = region.y0; y < region.y1; ++y) {
@@ -407,11 +473,30 @@ template <typename T>
 void write_row(const T* __restrict pixels, const float* __restrict alphas, float known, const float* colours,
                int64_t pitch, float most, int64_t count, T* __restrict result) {
     const float* __restrict red = colours, * __restrict green = red + pitch, * __restrict blue = green + pitch;
+    SAFELIGHT_INDEPENDENT
     for (int64_t i = 0; i < count; ++i) {
         const bool own = alphas[i] == known;
         result[3 * i] = own ? pixels[3 * i] : from_unit<T>(red[i], most);
         result[3 * i + 1] = own ? pixels[3 * i + 1] : from_unit<T>(green[i], most);
         result[3 * i + 2] = own ? pixels[3 * i + 2] : from_unit<T>(blue[i], most);
+    }
+}
+
+// What rounds to 0 in the result's type is hidden.
+template <typename T>
+bool visible(float a, float most) {
+    return a * most + 0.5f >= 1.0f;
+}
+template <>
+bool visible<float>(float a, float) {
+    return a > 0.0f;
+}
+
+template <typename T>
+void clear_row(const float* __restrict alphas, float most, int64_t count, T* __restrict result) {
+    for (int64_t i = 0; i < count; ++i) {
+        const T shown = static_cast<T>(visible<T>(alphas[i], most));
+        for (int64_t c = 0; c < 3; ++c) result[3 * i + c] = static_cast<T>(result[3 * i + c] * shown);
     }
 }
 
@@ -460,6 +545,15 @@ void spread_tile(const Work& work, const Region& tile, int64_t plane, T* result)
 }
 
 template <typename T>
+void clear_tile(const Work& work, const Region& tile, T* result) {
+    const int64_t width = work.levels[0].width, count = 3 * (tile.x1 - tile.x0);
+    for (int64_t y = tile.y0; y < tile.y1; ++y) {
+        T* __restrict row = result + 3 * (y * width + tile.x0);
+        for (int64_t i = 0; i < count; ++i) row[i] = 0;
+    }
+}
+
+template <typename T>
 void solve_fine_tile(const Work& work, const Region& tile, char* memory) {
     const Level &full = work.levels[0], &half = work.levels[1], &coarse = work.levels[whole];
     const Region full_region = grown(tile, 2 * full.sweeps, full);
@@ -499,8 +593,9 @@ void solve_fine_tile(const Work& work, const Region& tile, char* memory) {
         const int64_t at = y * full.width + tile.x0, count = tile.x1 - tile.x0;
         const T* const pixels = static_cast<const T*>(work.call->image.data) + 3 * at;
         for (int64_t c = 0; c < 3; ++c) take_row(full_grid, y, foreground + c, tile.x0, tile.x1, rows + c * pitch);
-        write_row(pixels, work.call->alpha + at, 1.0f, rows, pitch, most, count,
-                  static_cast<T*>(work.call->foreground) + 3 * at);
+        T* const fore = static_cast<T*>(work.call->foreground) + 3 * at;
+        write_row(pixels, work.call->alpha + at, 1.0f, rows, pitch, most, count, fore);
+        if (work.call->clear) clear_row(work.call->alpha + at, most, count, fore);
         if (work.call->background == nullptr) continue;
         for (int64_t c = 0; c < 3; ++c) take_row(full_grid, y, background + c, tile.x0, tile.x1, rows + c * pitch);
         write_row(pixels, work.call->alpha + at, 0.0f, rows, pitch, most, count,
@@ -520,7 +615,10 @@ void fine_tile(void* context, int64_t task, int slot) {
             if (back != nullptr) spread_tile(work, tile, background, back);
             break;
         case Share::zero:
-            spread_tile(work, tile, foreground, fore);
+            if (work.call->clear)
+                clear_tile(work, tile, fore);
+            else
+                spread_tile(work, tile, foreground, fore);
             if (back != nullptr) copy_tile(work, tile, back);
             break;
         case Share::mixed:

@@ -59,6 +59,7 @@ struct ApplyCoefficients {
     Pixels guide;               // 1 or 3 channels
     const float* coefficients;  // (channels + 1, height, width)
     std::int64_t height, width;
+    float clip;     // what lies within it of 0 and 1 becomes 0 and 1; the rest is stretched
     float* result;  // the guide's (height, width)
 };
 
@@ -67,6 +68,7 @@ struct ForegroundMultilevel {
     const float* alpha;  // (height, width)
     std::int64_t small_iterations, big_iterations;
     float regularization, gradient_weight;
+    bool clear;        // zeros where alpha rounds to 0 in the image's type
     void* foreground;  // the image's shape and type
     void* background;  // the same, or null
 };

@@ -87,21 +87,21 @@ Array guided_coefficients(const Array& guide, const FloatArray& source, std::int
     return result;
 }
 
-Array apply_coefficients(const Array& guide, const FloatArray& coefficients) {
+Array apply_coefficients(const Array& guide, const FloatArray& coefficients, float clip) {
     FloatArray result({guide.shape(0), guide.shape(1)});
     run(&KernelTable::apply_coefficients, ApplyCoefficients{pixels(guide), coefficients.data(), coefficients.shape(1),
-                                                            coefficients.shape(2), result.mutable_data()});
+                                                            coefficients.shape(2), clip, result.mutable_data()});
     return result;
 }
 
 py::object foreground_multilevel(const Array& image, const FloatArray& alpha, std::int64_t small_iterations,
                                  std::int64_t big_iterations, float regularization, float gradient_weight,
-                                 bool return_background) {
+                                 bool return_background, bool clear) {
     Array foreground(image.dtype(), shape_of(image));
     Array background = return_background ? Array(image.dtype(), shape_of(image)) : Array();
     run(&KernelTable::foreground_multilevel,
         ForegroundMultilevel{pixels(image), alpha.data(), small_iterations, big_iterations, regularization,
-                             gradient_weight, foreground.mutable_data(),
+                             gradient_weight, clear, foreground.mutable_data(),
                              return_background ? background.mutable_data() : nullptr});
     if (return_background) return py::make_tuple(foreground, background);
     return std::move(foreground);

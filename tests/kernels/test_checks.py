@@ -164,3 +164,9 @@ def test_what_may_be_given() -> None:
     assert kernels.guided_filter(GRAY, PLANE, 0, np.float32(1e-6), weight=PLANE).shape == GRAY.shape
     extremes = (PLANE > 1).astype(np.float32)
     assert kernels.foreground_multilevel(IMAGE, extremes, gradient_weight=0, small_iterations=100).shape == IMAGE.shape
+
+
+@pytest.mark.parametrize("value", [-0.1, 0.41, np.nan, "much"])
+def test_clip(value: object) -> None:
+    with pytest.raises(InputError, match="clip must be "):
+        kernels.guided_upsample(IMAGE, PLANE, 1, 1e-3, clip=value)

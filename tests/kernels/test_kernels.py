@@ -92,12 +92,14 @@ def calls_on(kernel: str, pixels: Array) -> Iterator[tuple[str, Call]]:
     elif kernel == "guided_upsample":
         sizes = sorted({shape, ((height + 2) // 3, (width + 1) // 2), (1, 1)})
         for small, kind in itertools.product(sizes, ("none", "random")):
-            keywords = {"weight": weight_of(kind, small)}
-            call = functools.partial(kernels.guided_upsample, pixels, matte(small), 2, 1e-5, **keywords)
-            yield f"from {small}, weights {kind}", call
+            for clip in (0.0, 0.05):
+                keywords = {"weight": weight_of(kind, small), "clip": clip}
+                call = functools.partial(kernels.guided_upsample, pixels, matte(small), 2, 1e-5, **keywords)
+                yield f"from {small}, weights {kind}, clip {clip}", call
     else:
         for small, big, gradient in ((10, 2, 1.0), (1, 1, 0.0), (3, 5, 0.1)):
             keywords = {"small_iterations": small, "big_iterations": big, "gradient_weight": gradient}
+            keywords["clear"] = small == 3
             call = functools.partial(kernels.foreground_multilevel, pixels, matte(shape), **keywords)
             yield f"{small} and {big} sweeps, gradients {gradient}", functools.partial(call, return_background=True)
 
@@ -151,6 +153,7 @@ def many(shape: tuple[int, int] = (530, 611)) -> list[bytes]:
         kernels.guided_filter(pixels, alpha, 5, 1e-4, weight=weight_of("zero regions", shape)),
         kernels.guided_upsample(pixels, np.ascontiguousarray(alpha[::3, ::2]), 3, 1e-4),
         *kernels.foreground_multilevel(pixels, alpha, return_background=True),
+        kernels.foreground_multilevel(pixels, alpha, clear=True),
     ]
     return [result.tobytes() for result in results]
 
@@ -242,6 +245,20 @@ def test_a_big_picture(use: Use) -> None:
 
 
 # --- the foreground ---
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+def test_nothing_is_left_where_alpha_rounds_to_zero(implementation: str, use: Use, dtype: str) -> None:
+    use(implementation)
+    pixels, alpha = np.maximum(picture((140, 151, 3), dtype), 1), matte((140, 151))
+    alpha[40:50, 20:60] = 0.4 / largest(dtype)
+    alpha[60:70, 20:60] = 0.6 / largest(dtype)
+    hidden = alpha <= 0 if dtype == "float32" else np.floor(alpha * largest(dtype) + 0.5) == 0
+    foreground = kernels.foreground_multilevel(pixels, alpha, clear=True)
+    assert hidden[45, 30] == (dtype != "float32") and not hidden[65, 30]
+    assert not foreground[hidden].any()
+    kept = kernels.foreground_multilevel(pixels, alpha)
+    assert np.array_equal(foreground[~hidden], kept[~hidden])
 
 
 @pytest.mark.parametrize("dtype", DTYPES)

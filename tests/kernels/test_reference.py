@@ -10,6 +10,7 @@ import pytest
 from numpy.typing import NDArray
 
 from safelight import kernels
+from safelight.errors import InputError
 
 Array = NDArray[Any]
 
@@ -167,3 +168,14 @@ def test_sweeps_lower_what_is_minimised() -> None:
         image, alpha, small_iterations=100, big_iterations=100, return_background=True
     )
     assert np.abs(again[0] - many[0]).max() < 1e-3, "the sweeps come to an end"
+
+
+def test_a_guide_shrunk_before_gives_the_same() -> None:
+    guide = np.random.default_rng(2).integers(0, 256, (31, 44, 3), dtype=np.uint8)
+    source = np.random.default_rng(3).random((9, 13), dtype=np.float32)
+    small = kernels.area_average(guide, (9, 13))
+    given = kernels.guided_upsample(guide, source, 2, 1e-4, small_guide=small)
+    np.testing.assert_array_equal(given, kernels.guided_upsample(guide, source, 2, 1e-4))
+    for wrong in (small[:-1], small.astype(np.float64), small[..., 0]):
+        with pytest.raises(InputError, match="small_guide must"):
+            kernels.guided_upsample(guide, source, 2, 1e-4, small_guide=wrong)

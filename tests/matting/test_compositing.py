@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from safelight.errors import InputError
-from safelight.matting import blur_background, composite
+from safelight.matting import alpha_levels, blur_background, composite
 from safelight.matting.compositing import cover
 
 RNG = np.random.default_rng(3)
@@ -97,3 +97,13 @@ def test_a_picture_is_cropped_about_its_centre(shape: tuple[int, int]) -> None:
     assert across == pytest.approx(1 / scale, rel=0.1) and down == pytest.approx(1 / scale, rel=0.1)
     if shape == (height, width):
         np.testing.assert_array_equal(fitted, picture)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16])
+@pytest.mark.parametrize("height", [1, 255, 530])
+def test_levels_are_rounded(dtype: type, height: int) -> None:
+    alpha = RNG.random((height, 40), dtype=np.float32)
+    alpha[0, :3] = 0.0, 1.0, 0.4 / np.iinfo(dtype).max
+    levels = alpha_levels(alpha, dtype)
+    assert levels.dtype == dtype and list(levels[0, :3]) == [0, np.iinfo(dtype).max, 0]
+    np.testing.assert_array_equal(levels, np.floor(alpha * np.float32(np.iinfo(dtype).max) + np.float32(0.5)))

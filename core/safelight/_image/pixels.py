@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from safelight._image.profiles import converter, gray_table
-from safelight._image.threads import in_threads
+from safelight.threads import in_threads
 
 __all__ = ["Blocks", "Pixels", "assemble", "eight_bit_blocks", "read_orientation"]
 

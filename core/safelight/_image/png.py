@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from safelight._image.deflate import ADLER_START, RAW, adler32, combine_adler32, compressor
 from safelight._image.filters import Bytes, Filter, choose_filter
 from safelight._image.planes import Planes
-from safelight._image.threads import in_threads
+from safelight.threads import in_threads
 
 __all__ = ["Strip", "encode_png"]
 

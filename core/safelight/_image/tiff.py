@@ -10,8 +10,8 @@ from itertools import pairwise
 
 from safelight._image.deflate import ZLIB, compressor
 from safelight._image.planes import Planes
-from safelight._image.threads import in_threads
 from safelight.errors import OutputError
+from safelight.threads import in_threads
 
 __all__ = ["encode_tiff"]
 

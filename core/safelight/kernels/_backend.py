@@ -33,7 +33,9 @@ class Kernels(Protocol):
 
     def area_average(self, source: NDArray[Any], height: int, width: int, /) -> NDArray[np.float32]: ...
 
-    def apply_coefficients(self, guide: NDArray[Any], coefficients: NDArray[np.float32], /) -> NDArray[np.float32]: ...
+    def apply_coefficients(
+        self, guide: NDArray[Any], coefficients: NDArray[np.float32], clip: float, /
+    ) -> NDArray[np.float32]: ...
 
     def box_filter(self, source: NDArray[Any], radius: int, /) -> NDArray[np.float32]: ...
 
@@ -46,6 +48,7 @@ class Kernels(Protocol):
         regularization: float,
         gradient_weight: float,
         return_background: bool,
+        clear: bool,
         /,
     ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
 

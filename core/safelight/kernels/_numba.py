@@ -324,7 +324,9 @@ def guided_filter(
 
 
 @compiled
-def _apply_strip(begin: int, end: int, guide: Array, coefficients: Floats, unit: float, result: Floats) -> None:
+def _apply_strip(
+    begin: int, end: int, guide: Array, coefficients: Floats, unit: float, clip: float, result: Floats
+) -> None:
     height, width, channels = guide.shape
     low_height, low_width = coefficients.shape[1:]
     row = np.empty((channels + 1, low_width), np.float32)
@@ -345,13 +347,13 @@ def _apply_strip(begin: int, end: int, guide: Array, coefficients: Floats, unit:
             value = row[channels, left] + (row[channels, right] - row[channels, left]) * share
             for c in range(channels):
                 value += (row[c, left] + (row[c, right] - row[c, left]) * share) * guide[y, x, c] * unit
-            result[y, x] = min(max(value, 0.0), 1.0)
+            result[y, x] = min(max((value - clip) / (1.0 - 2.0 * clip), 0.0), 1.0)
 
 
-def apply_coefficients(guide: Array, coefficients: Floats) -> Floats:
-    """Apply low-resolution coefficients, bilinear between pixel centres, to the guide; clip to [0, 1]."""
+def apply_coefficients(guide: Array, coefficients: Floats, clip: float) -> Floats:
+    """Apply low-resolution coefficients, bilinear between pixel centres, to the guide; stretch and clip to [0, 1]."""
     result = np.empty(guide.shape[:2], np.float32)
-    run_strips(_apply_strip, guide.shape[0], STRIP, with_channels(guide), coefficients, unit_scale(guide), result)
+    run_strips(_apply_strip, guide.shape[0], STRIP, with_channels(guide), coefficients, unit_scale(guide), clip, result)
     return result
 
 
@@ -363,9 +365,10 @@ def foreground_multilevel(
     regularization: float,
     gradient_weight: float,
     return_background: bool,
+    clear: bool,
 ) -> Array | tuple[Array, Array]:
     """Foreground, and background where asked for, of the image's shape and dtype."""
     from ._numba_foreground import estimate
 
     weights = (regularization, gradient_weight)
-    return estimate(image, alpha, small_iterations, big_iterations, *weights, return_background)
+    return estimate(image, alpha, small_iterations, big_iterations, *weights, return_background, clear)

@@ -111,12 +111,14 @@ def estimate(
     regularization: float,
     gradient_weight: float,
     return_background: bool,
+    clear: bool,
 ) -> Array | tuple[Array, Array]:
     """Foreground, and background where asked for, of the image's shape and dtype. Holds every level whole."""
     levels: list[tuple[Array, float, Array]] = [(image, unit_scale(image), alpha[..., None])]
     while levels[-1][2].size > 1:
         levels.append((_halved(*levels[-1][:2]), 1.0, _halved(levels[-1][2], 1.0)))
-    foreground = background = (levels[-1][0] * levels[-1][1]).astype(np.float32)
+    foreground = (levels[-1][0] * levels[-1][1]).astype(np.float32)
+    background = foreground.copy()
     for level in range(len(levels) - 2, -1, -1):
         level_image, unit, level_alpha = levels[level]
         foreground = _start(level_image, unit, level_alpha, 1.0, foreground)
@@ -131,4 +133,7 @@ def estimate(
                     level_image, unit, level_alpha, *weights, foreground, background,
                 )  # fmt: skip
     result = _finish(foreground, image)
+    if clear:
+        most = np.float32(1.0 / unit_scale(image))
+        result[alpha <= 0 if image.dtype.kind == "f" else alpha * most + np.float32(0.5) < 1] = 0
     return (result, _finish(background, image)) if return_background else result

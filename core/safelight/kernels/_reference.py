@@ -46,7 +46,7 @@ def to_unit(pixels: Pixels) -> Doubles:
     return pixels.astype(np.float64) / most
 
 
-def from_unit(values: Doubles, like: Pixels) -> Pixels:
+def from_unit(values: Doubles | Floats, like: Pixels) -> Pixels:
     """Return values in [0, 1] in the dtype of ``like``."""
     if like.dtype.kind == "f":
         return values.astype(np.float32)
@@ -130,8 +130,8 @@ def guided_filter(
     return result
 
 
-def apply_coefficients(guide: Pixels, coefficients: Floats) -> Floats:
-    """Apply low-resolution coefficients, bilinear between pixel centres, to the guide; clip to [0, 1]."""
+def apply_coefficients(guide: Pixels, coefficients: Floats, clip: float) -> Floats:
+    """Apply low-resolution coefficients, bilinear between pixel centres, to the guide; stretch and clip to [0, 1]."""
 
     def bilinear(values: Doubles, axis: int, count: int) -> Doubles:
         low = values.shape[axis]
@@ -145,7 +145,8 @@ def apply_coefficients(guide: Pixels, coefficients: Floats) -> Floats:
     height, width = guide.shape[:2]
     fits = bilinear(bilinear(coefficients.astype(np.float64), 1, height), 2, width)
     colours = np.atleast_3d(to_unit(guide))
-    result: Floats = np.clip(np.einsum("cyx,yxc->yx", fits[:-1], colours) + fits[-1], 0, 1).astype(np.float32)
+    values = np.einsum("cyx,yxc->yx", fits[:-1], colours) + fits[-1]
+    result: Floats = np.clip((values - clip) / (1 - 2 * clip), 0, 1).astype(np.float32)
     return result
 
 
@@ -219,6 +220,7 @@ def foreground_multilevel(
     regularization: float,
     gradient_weight: float,
     return_background: bool,
+    clear: bool,
 ) -> Pixels | tuple[Pixels, Pixels]:
     """Foreground, and background where asked for, of the image's shape and dtype."""
     images, alphas = [to_unit(image)], [alpha.astype(np.float64)]
@@ -237,4 +239,6 @@ def foreground_multilevel(
             level_image, level_alpha, foreground, background, sweeps, regularization, gradient_weight
         )
     result = from_unit(foreground, image)
+    if clear:
+        result[from_unit(alpha, image) == 0] = 0
     return (result, from_unit(background, image)) if return_background else result

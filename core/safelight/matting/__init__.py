@@ -1,12 +1,13 @@
 """From soft masks to cut-outs: fusing networks, refining alpha mattes, clean foreground colours, compositing."""
 
-from .alpha import refine_alpha, stretch_contrast
-from .compositing import blur_background, composite
+from .alpha import refine_alpha
+from .compositing import alpha_levels, blur_background, composite
 from .foreground import estimate_foreground
 from .fusion import fill_by_agreement, fill_holes, remove_islands, suppress_ghosts
 from .hints import apply_hint
 
 __all__ = [
+    "alpha_levels",
     "apply_hint",
     "blur_background",
     "composite",
@@ -15,6 +16,5 @@ __all__ = [
     "fill_holes",
     "refine_alpha",
     "remove_islands",
-    "stretch_contrast",
     "suppress_ghosts",
 ]

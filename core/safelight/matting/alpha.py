@@ -12,11 +12,12 @@ from ..kernels import area_average, guided_filter, guided_upsample
 from ._resize import fit_within, resize_plane
 from .fusion import suppress_ghosts
 
-__all__ = ["WORKING_SIDE", "confidence", "refine_alpha", "stretch_contrast"]
+__all__ = ["WORKING_SIDE", "confidence", "refine_alpha"]
 
 WORKING_SIDE = 1024  # the largest network's resolution; finer carries no information until the last step
 _WIDE, _NARROW = 0.02, 0.006  # window radii as shares of the diagonal
 _EPSILON = 3e-5
+_CLIP = 0.02  # nothing is almost transparent by accident
 
 
 def refine_alpha(
@@ -67,15 +68,8 @@ def refine_alpha(
         mask = suppress_ghosts(mask)
     mask = _kept(mask, said, sure)
     narrow = max(2, round(_NARROW * diagonal))
-    alpha = guided_upsample(image, mask, narrow, _EPSILON, weight=_weight(mask, sure))
+    alpha = guided_upsample(image, mask, narrow, _EPSILON, weight=_weight(mask, sure), clip=_CLIP, small_guide=small)
     return _kept(alpha, said, sure)
-
-
-def stretch_contrast(alpha: NDArray[np.float32], *, clip: float = 0.02) -> NDArray[np.float32]:
-    """Send values within `clip` of 0 and 1 to 0 and 1, in place, so that nothing is almost transparent by accident."""
-    alpha -= np.float32(clip)
-    alpha *= np.float32(1.0 / (1.0 - 2.0 * clip))
-    return np.clip(alpha, 0.0, 1.0, out=alpha)
 
 
 def confidence(mask: NDArray[np.float32]) -> NDArray[np.float32]:

@@ -6,16 +6,18 @@ import math
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from ..errors import InputError
 from ..kernels import box_filter
+from ..threads import in_threads
 from ._resize import fit_within, resize_plane
 
-__all__ = ["blur_background", "composite", "cover"]
+__all__ = ["alpha_levels", "blur_background", "composite", "cover"]
 
-_STRIP = 256  # rows at a time, so that no float copy of a large picture is made
+_STRIP = 64  # rows at a time: no float copy of a large picture is made, and they stay in the cache
+_LOW_STRIP, _HIGH_STRIP = 16, 256
 _BLUR_SIDE = 768  # a blurred picture carries no more
 
 
@@ -43,7 +45,8 @@ def composite(foreground: NDArray[Any], alpha: NDArray[np.float32], background: 
         raise InputError(f"background must have the dtype {foreground.dtype}, but has {background.dtype}")
     result = np.empty_like(foreground)
     half = np.float32(0.5 if foreground.dtype.kind == "u" else 0.0)
-    for top in range(0, alpha.shape[0], _STRIP):
+
+    def fill(top: int) -> None:
         rows = slice(top, top + _STRIP)
         behind = background[rows].astype(np.float32) if background.ndim == 3 else background.astype(np.float32)
         mixed = foreground[rows].astype(np.float32) - behind
@@ -51,7 +54,34 @@ def composite(foreground: NDArray[Any], alpha: NDArray[np.float32], background: 
         mixed += behind
         mixed += half
         result[rows] = mixed
+
+    in_threads(fill, range(0, alpha.shape[0], _STRIP))
     return result
+
+
+def alpha_levels(alpha: NDArray[np.float32], dtype: DTypeLike) -> NDArray[Any]:
+    """Return alpha as whole numbers, rounded.
+
+    Parameters
+    ----------
+    alpha : ndarray of shape (height, width), float32 in [0, 1]
+    dtype
+        uint8 or uint16.
+    """
+    levels = np.empty(alpha.shape, dtype)
+    top, half = np.float32(np.iinfo(levels.dtype).max), np.float32(0.5)
+
+    def fill(first: int) -> None:
+        room = np.empty((_LOW_STRIP, alpha.shape[1]), np.float32)
+        for y in range(first, min(first + _HIGH_STRIP, len(alpha)), _LOW_STRIP):
+            rows = slice(y, min(y + _LOW_STRIP, len(alpha)))
+            scaled = room[: rows.stop - y]
+            np.multiply(alpha[rows], top, out=scaled)
+            scaled += half
+            levels[rows] = scaled
+
+    in_threads(fill, range(0, len(alpha), _HIGH_STRIP))
+    return levels
 
 
 def blur_background(image: NDArray[Any], alpha: NDArray[np.float32], *, sigma: float = 0.02) -> NDArray[Any]:

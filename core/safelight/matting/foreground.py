@@ -16,7 +16,7 @@ Method = Literal["multilevel"]
 
 
 def estimate_foreground(
-    image: NDArray[Any], alpha: NDArray[np.float32], *, method: Method = "multilevel"
+    image: NDArray[Any], alpha: NDArray[np.float32], *, method: Method = "multilevel", clear: bool = False
 ) -> NDArray[Any]:
     """Estimate the colours of the foreground, un-premultiplied.
 
@@ -27,11 +27,13 @@ def estimate_foreground(
     alpha : ndarray of shape (height, width), float32 in [0, 1]
     method
         ``"multilevel"``: Germer, Uelwer, Conrad, Harmeling 2020, "Fast Multi-Level Foreground Estimation".
+    clear
+        Leave nothing of the image where alpha is 0, or rounds to 0 in the image's dtype.
 
     Returns
     -------
     ndarray of the image's shape and dtype
-        The image itself where alpha is 1; without meaning where alpha is 0.
+        The image itself where alpha is 1; where alpha is 0, without meaning, or with `clear` 0.
 
     Raises
     ------
@@ -40,4 +42,4 @@ def estimate_foreground(
     """
     if method not in get_args(Method):
         raise InputError(f"method must be one of {', '.join(get_args(Method))}, but is {method!r}")
-    return foreground_multilevel(image, alpha)
+    return foreground_multilevel(image, alpha, clear=clear)

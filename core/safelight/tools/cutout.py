@@ -152,7 +152,7 @@ def cutout(
         progress(1.0, "done")
         return CutoutResult(None, alpha, subject.runs, subject.reason, output, photo.bits)
     progress(0.8, "cleaning edge colours")
-    foreground = estimate_foreground(photo.image, alpha) if decontaminate else photo.image
+    foreground = estimate_foreground(photo.image, alpha, clear=True) if decontaminate else photo.image
     progress(0.95, "placing on the background")
     result = make_background(foreground, alpha)
     progress(1.0, "done")
@@ -171,7 +171,7 @@ def _alpha(
     """Go from the networks' mask to the matte at full resolution."""
     import numpy as np
 
-    from ..matting import apply_hint, fill_holes, refine_alpha, remove_islands, stretch_contrast
+    from ..matting import apply_hint, fill_holes, refine_alpha, remove_islands
     from ..matting._resize import resize_plane
 
     holes, islands, translucent = switches
@@ -183,7 +183,7 @@ def _alpha(
     if said is not None:  # last: a person's word outranks the switches
         mask, sure = apply_hint(picture, mask, said)
     if refine:
-        alpha = stretch_contrast(refine_alpha(photo.image, mask, ghosts=translucent, sure=sure))
+        alpha = refine_alpha(photo.image, mask, ghosts=translucent, sure=sure)
     else:
         alpha = np.clip(resize_plane(mask, photo.height, photo.width), 0.0, 1.0)
     if photo.alpha is not None:
@@ -224,18 +224,12 @@ def _background(background: str, photo: Photo) -> Any:
 
 def _transparent(photo: Photo, foreground: NDArray[Any], alpha: NDArray[np.float32]) -> Photo:
     """Attach the matte; under full transparency nothing of the picture is left."""
-    import numpy as np
+    from ..matting import alpha_levels
 
-    dtype = photo.image.dtype
-    levels = np.empty(alpha.shape, dtype)
-    clean = foreground if foreground is not photo.image else foreground.copy()
-    for first in range(0, alpha.shape[0], 64):  # by strips that stay in the cache: no float copy of a large picture
-        rows = slice(first, first + 64)
-        levels[rows] = alpha[rows] * np.float32(np.iinfo(dtype).max) + np.float32(0.5)
-        visible = (levels[rows] > 0).astype(dtype)
-        for channel in range(3):
-            clean[rows, :, channel] *= visible
-    return replace(photo, image=clean, alpha=levels)
+    levels = alpha_levels(alpha, photo.image.dtype)
+    if foreground is photo.image:
+        foreground = foreground * (levels > 0)[..., None]
+    return replace(photo, image=foreground, alpha=levels)
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:
