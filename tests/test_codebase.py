@@ -46,6 +46,7 @@ LAYERS = {
     "worker": "errors image kernels inference tools",
     "cli": "errors files image kernels matting inference metadata detection obfuscation idphoto tools"
     " batch video studio plugins worker",
+    "__main__": "cli",
 }
 ROOT_IMPORTERS = {"cli", "plugins", "worker"}  # may ask the package for its version
 

@@ -7,8 +7,10 @@ from __future__ import annotations
 
 import argparse
 import io
+import math
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -84,8 +86,22 @@ def _add_parameter(parser: argparse.ArgumentParser, parameter: Parameter) -> Non
             help=text + shown,
         )
         return
-    kinds: dict[str, Callable[[str], Any]] = {"number": type(parameter.default), "text": str, "file": Path}
+    kinds: dict[str, Callable[[str], Any]] = {"number": partial(_number, parameter), "text": str, "file": Path}
     metavar = parameter.metavar or {"number": "N", "text": "TEXT", "file": "FILE"}[parameter.kind]
     parser.add_argument(
         option, type=kinds[parameter.kind], default=parameter.default, metavar=metavar, help=text + shown
     )
+
+
+def _number(parameter: Parameter, text: str) -> int | float:
+    least, most = parameter.minimum, parameter.maximum
+    try:
+        value: int | float = type(parameter.default)(text)
+    except ValueError:
+        raise argparse.ArgumentTypeError(f"must be a number, but is {text!r}") from None
+    if not (-math.inf if least is None else least) <= value <= (math.inf if most is None else most):
+        bounds = " and ".join(
+            f"at {word} {bound:g}" for word, bound in (("least", least), ("most", most)) if bound is not None
+        )
+        raise argparse.ArgumentTypeError(f"must be {bounds or 'a number'}, but is {text}")
+    return value

@@ -34,7 +34,7 @@ def run_tool(tool: Tool, args: argparse.Namespace) -> int:
     """Run a tool over the pictures named, and return the exit status."""
     from .batch import expand_inputs, plan_outputs, run_batch
     from .errors import InputError
-    from .image import DEFAULT_MAX_PIXELS
+    from .image import DEFAULT_MAX_PIXELS, check_target
 
     if args.max_pixels is not None and args.max_pixels < 1:
         raise InputError(f"--max-pixels must be at least 1, but is {args.max_pixels}")
@@ -49,6 +49,9 @@ def run_tool(tool: Tool, args: argparse.Namespace) -> int:
         single=_names_one_file(args.images),
     )
     options = {parameter.name: getattr(args, parameter.name) for parameter in tool.parameters}
+    transparent = tool.leaves_transparency(options)
+    for job in jobs:
+        check_target(job.target, alpha=transparent)
     outcomes = []
     with _Bar(len(jobs)) as bar:
         for outcome in run_batch(

@@ -18,10 +18,10 @@ from safelight._image.icc import SRGB_PROFILE
 from safelight._image.opening import find_source
 from safelight._image.planes import Planes, round_to_uint8
 from safelight._image.reading import read_picture
-from safelight._image.writing import write_picture
+from safelight._image.writing import check_target, write_picture
 from safelight.errors import InputError
 
-__all__ = ["DEFAULT_MAX_PIXELS", "Photo", "save_mask"]
+__all__ = ["DEFAULT_MAX_PIXELS", "Photo", "check_target", "save_mask"]
 
 DEFAULT_MAX_PIXELS = 400_000_000
 

@@ -216,6 +216,22 @@ def test_backgrounds_are_exact(portrait: Case, tmp_path: Path, bits: int) -> Non
     assert np.abs(made.image.astype(float) - photo.image)[alpha == 0].mean() > 2 * scale, "it is blurred"
 
 
+def test_a_transparent_background_picture_stays_transparent(portrait: Case, tmp_path: Path) -> None:
+    behind = np.full((50, 90, 3), 40, np.uint8)
+    seen = np.zeros((50, 90), np.uint8)
+    seen[:, 45:] = 255
+    Photo(image=behind, alpha=seen).save(tmp_path / "behind.png")
+    result = cut(portrait.photo, background=str(tmp_path / "behind.png"))
+    made = result_of(result)
+    assert made.alpha is not None
+    half = portrait.photo.width // 2
+    left, right = np.s_[:, : half - 30], np.s_[:, half + 30 :]
+    np.testing.assert_allclose(made.alpha[left], 255 * result.alpha[left], atol=0.51)
+    assert not made.image[left][made.alpha[left] == 0].any()
+    assert (made.alpha[right] == 255).all()
+    assert (made.image[right][result.alpha[right] == 0] == 40).all()
+
+
 def test_no_halo_of_the_old_background_remains(portrait: Case) -> None:
     """A reddish subject with hair before a green wall: its edge must not be green."""
     y, x = np.mgrid[: portrait.alpha.shape[0], : portrait.alpha.shape[1]]

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import inspect
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -155,3 +156,27 @@ def test_every_tool_is_in_the_program_s_help(command: list[str], capsys: pytest.
     for declared in TOOLS.values():
         assert f"{declared.name} {declared.summary}" in text
     assert all(name in text for name in ("models", "sheet", "demo"))
+
+
+@pytest.mark.parametrize(
+    ("number", "message"), [("0", "must be at least 1 and at most 9, but is 0"), ("ten", "must be a number")]
+)
+def test_numbers_stay_within_their_bounds(
+    command: list[str], capsys: pytest.CaptureFixture[str], number: str, message: str
+) -> None:
+    with pytest.raises(SystemExit) as ended:
+        cli.main([*command, "--count", number])
+    assert ended.value.code == 2 and message in capsys.readouterr().err
+    assert not CALLS
+
+
+def test_formats_are_refused_before_any_work(
+    command: list[str], capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert cli.main([*command[:-1], "b"]) == 2
+    assert "b must end in one of .jpg" in capsys.readouterr().err
+    monkeypatch.setitem(TOOLS, "sample", replace(SAMPLE, leaves_transparency=lambda options: options["grain"]))
+    assert cli.main([*command[:-1], "b.jpg", "--grain"]) == 2
+    assert "a picture with transparency must be saved as" in capsys.readouterr().err
+    assert not CALLS
+    assert cli.main([*command[:-1], "b.jpg"]) == 0

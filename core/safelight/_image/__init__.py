@@ -9,7 +9,6 @@
       damage    what the decoders do not notice        planes    the arrays, strip by strip
       profiles  to sRGB                                filters   PNG's rows, and which filter to take
       icc       curves, matrices, the profiles embedded
-      threads   strips in several threads
       quiet     global switches of the libraries
 """
 

@@ -17,7 +17,7 @@ from safelight._image.tiff import encode_tiff
 from safelight.errors import InputError, OutputError, SafelightError
 from safelight.files import atomic_output
 
-__all__ = ["Format", "write_picture"]
+__all__ = ["Format", "check_target", "write_picture"]
 
 Encoder = Callable[[Planes, int], list[bytes]]
 
@@ -76,12 +76,18 @@ def _format_for(path: Path) -> Format:
     return form
 
 
-def _check_fits(path: Path, form: Format, planes: Planes) -> None:
-    if planes.alpha is not None and not form.alpha:
+def check_target(path: Path, *, alpha: bool) -> None:
+    """Refuse a path whose suffix names no format, or one that cannot hold what is to be written."""
+    form = _format_for(path)
+    if alpha and not form.alpha:
         raise InputError(
             f"a picture with transparency must be saved as .png, .webp, .tif or .avif, but {path.name} is "
             f"{form.name}; choose one of those or a background colour"
         )
+
+
+def _check_fits(path: Path, form: Format, planes: Planes) -> None:
+    check_target(path, alpha=planes.alpha is not None)
     if max(planes.width, planes.height) > form.longest_side:
         raise InputError(
             f"a {form.name} must have at most {form.longest_side} pixels a side, but the picture is "

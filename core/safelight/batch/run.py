@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import queue
 import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from ..errors import Cancelled, InputError, OutputError, SafelightError
 from ..image import DEFAULT_MAX_PIXELS, Photo
@@ -17,8 +18,6 @@ from ..tools.declaration import Progress
 from .paths import Job
 
 __all__ = ["Outcome", "run_batch"]
-
-Task = TypeVar("Task")
 
 _POLL_SECONDS = 0.1  # an untimed wait would keep Ctrl-C from being noticed on Windows
 
@@ -65,50 +64,90 @@ def run_batch(
     """
     if workers < 1:
         raise InputError(f"--jobs must be at least 1, but is {workers}")
-    stop = threading.Event()
-
-    def work(job: Job, opening: list[Future[Photo]]) -> Future[Outcome]:
-        def progress(fraction: float, stage: str, /) -> None:
-            if stop.is_set():
-                raise Cancelled("stopped by the person")
-            if report:
-                report(job, fraction, stage)
-
-        product = _make(function, job, opening, progress)
-        return saver.submit(_finish, product)  # errors wait their turn, too: with one worker the order is kept
-
-    waiting = iter(jobs)
-    ahead: deque[tuple[Job, list[Future[Photo]]]] = deque()
     with (
-        ThreadPoolExecutor(workers, "safelight-batch") as pool,
-        ThreadPoolExecutor(1, "safelight-open") as opener,
         ThreadPoolExecutor(1, "safelight-save") as saver,
+        ThreadPoolExecutor(1, "safelight-open") as opener,
+        ThreadPoolExecutor(workers, "safelight-batch") as pool,
     ):
+        batch = _Batch(function, report, saver)
+        waiting = iter(jobs)
+        ahead: deque[tuple[Job, list[Future[Photo]]]] = deque()
 
         def look_ahead() -> None:
             job = next(waiting, None)
             if job is not None:
                 ahead.append((job, [opener.submit(Photo.open, job.source, max_pixels=max_pixels)]))
 
-        making: list[Future[Future[Outcome]]] = []
-        saving: list[Future[Outcome]] = []
-        look_ahead()
         try:
-            while making or saving or ahead:
+            look_ahead()
+            while batch.busy or ahead:
                 # One picture, no more, is decoded, and one is written, while others are worked on.
-                while ahead and len(making) < workers and len(saving) < 2:
-                    making.append(pool.submit(work, *ahead.popleft()))
+                while ahead and batch.making < workers and batch.saving < 2:
+                    pool.submit(batch.work, *ahead.popleft())
+                    batch.making += 1
                     look_ahead()
-                pending: list[Future[Any]] = [*making, *saving]
-                wait(pending, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
-                saving += [made.result() for made in _taken(making)]
-                for saved in _taken(saving):
-                    yield saved.result()
+                outcome = batch.next_event()
+                if outcome is not None:
+                    yield outcome
         except BaseException:
-            stop.set()
+            batch.stop.set()
             opener.shutdown(wait=False, cancel_futures=True)
-            wait(making)  # what they submit to be saved stops by itself
             raise
+
+
+class _Batch:
+    """What the threads of a batch share. `making` and `saving` are counted in the thread that reads the events."""
+
+    def __init__(
+        self,
+        function: Callable[..., Any],
+        report: Callable[[Job, float, str], None] | None,
+        saver: ThreadPoolExecutor,
+    ) -> None:
+        self._function, self._report, self._saver = function, report, saver
+        # A queue, not futures to wait for: Ctrl-C amid `concurrent.futures.wait` can leave their locks held for ever.
+        self._events: queue.SimpleQueue[Outcome | BaseException | None] = queue.SimpleQueue()
+        self.stop = threading.Event()
+        self.making = self.saving = 0
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.making or self.saving)
+
+    def work(self, job: Job, opening: list[Future[Photo]]) -> None:
+        """Make a result and hand it over to be saved; errors wait their turn too, so one worker keeps the order."""
+
+        def progress(fraction: float, stage: str, /) -> None:
+            if self.stop.is_set():
+                raise Cancelled("stopped by the person")
+            if self._report:
+                self._report(job, fraction, stage)
+
+        try:
+            self._saver.submit(self._finish, _make(self._function, job, opening, progress))
+            self._events.put(None)
+        except BaseException as error:
+            self._events.put(error)
+
+    def _finish(self, product: Outcome | _Unsaved) -> None:
+        try:
+            self._events.put(product if isinstance(product, Outcome) else product.save())
+        except BaseException as error:
+            self._events.put(error)
+
+    def next_event(self) -> Outcome | None:
+        """Wait a moment for something to happen; return what is finished."""
+        try:
+            event = self._events.get(timeout=_POLL_SECONDS)
+        except queue.Empty:
+            return None
+        if isinstance(event, BaseException):
+            raise event
+        if event is None:
+            self.making, self.saving = self.making - 1, self.saving + 1
+        else:
+            self.saving -= 1
+        return event
 
 
 @dataclass(frozen=True)
@@ -131,17 +170,6 @@ class _Unsaved:
             return _failed(self.job, self.started, error)
         summary = self.result.summary() if hasattr(self.result, "summary") else None
         return Outcome(self.job, time.perf_counter() - self.started, written, summary, self.notes)
-
-
-def _taken(tasks: list[Future[Task]]) -> list[Future[Task]]:
-    """Take the tasks that are done out of a list."""
-    done = [task for task in tasks if task.done()]
-    tasks[:] = [task for task in tasks if task not in done]
-    return done
-
-
-def _finish(product: Outcome | _Unsaved) -> Outcome:
-    return product if isinstance(product, Outcome) else product.save()
 
 
 def _make(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
@@ -68,7 +69,16 @@ class CutoutResult:
         return {"reason": self.reason, "runs": [asdict(run) for run in self.runs]}
 
 
-@tool("cutout", title="Cut out the subject", summary="Remove, replace or blur the background of photos.")
+def _leaves_transparency(options: Mapping[str, Any]) -> bool:
+    return bool(options["output"] != "mask" and options["background"] == "transparent")
+
+
+@tool(
+    "cutout",
+    title="Cut out the subject",
+    summary="Remove, replace or blur the background of photos.",
+    leaves_transparency=_leaves_transparency,
+)
 def cutout(
     photo: Photo,
     *,
@@ -212,12 +222,20 @@ def _background(background: str, photo: Photo) -> Any:
             257 if photo.bits == 16 else 1
         )
         return lambda foreground, alpha: opaque(foreground, alpha, colour)
-    behind = PhotoClass.open(Path(background)).to_uint8()
+    behind = PhotoClass.open(Path(background))
 
     def on_picture(foreground: Any, alpha: Any) -> Photo:
-        fitted = cover(behind, photo.height, photo.width).astype(photo.image.dtype)
+        fitted = cover(behind.to_uint8(), photo.height, photo.width).astype(photo.image.dtype)
         fitted = fitted * photo.image.dtype.type(257) if photo.bits == 16 else fitted
-        return replace(opaque(foreground, alpha, fitted), grayscale=False)
+        if behind.alpha is None:
+            return replace(opaque(foreground, alpha, fitted), grayscale=False)
+        beneath = cover(behind.alpha.astype(np.float32), photo.height, photo.width)
+        beneath = np.clip(beneath / np.iinfo(behind.alpha.dtype).max, 0.0, 1.0)
+        joined = alpha + (1 - alpha) * beneath  # Porter and Duff 1984: over
+        share = np.divide(alpha, joined, out=np.zeros_like(alpha), where=joined > 0)
+        mixed = replace(opaque(foreground, share, fitted), grayscale=False)
+        shown = joined * np.float32(np.iinfo(photo.image.dtype).max) >= 0.5
+        return _transparent(photo, mixed.image * shown[..., None], joined)
 
     return on_picture
 
@@ -258,7 +276,10 @@ def _read_hint(hint: Path | Photo, photo: Photo) -> NDArray[np.int8]:
         )
     alpha = marks.alpha
     levels = alpha if alpha is None or alpha.dtype != "uint16" else (alpha // 257).astype("uint8")
-    return read_hint(marks.to_uint8(), levels)
+    said = read_hint(marks.to_uint8(), levels)
+    if not said.any():
+        raise InputError("the hint must mark something white (keep) or black (remove), but marks nothing")
+    return said
 
 
 def _seen_by_networks(photo: Photo) -> NDArray[np.uint8]:

@@ -18,7 +18,7 @@ Only keyword parameters that carry a :class:`Parameter` are shown to people.
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from types import UnionType
 from typing import Any, Literal, ParamSpec, Protocol, TypeVar, Union, get_args, get_origin
@@ -69,14 +69,22 @@ class Parameter:
     metavar: str = ""
 
 
+def _never(_options: Mapping[str, Any]) -> bool:
+    return False
+
+
 @dataclass(frozen=True)
 class Tool:
-    """A user-visible tool: its function and what is shown of it."""
+    """A user-visible tool: its function and what is shown of it.
+
+    `leaves_transparency` tells from the options whether results will need a format with transparency.
+    """
 
     name: str
     title: str
     summary: str
     function: Callable[..., Any]
+    leaves_transparency: Callable[[Mapping[str, Any]], bool] = _never
 
     @property
     def parameters(self) -> tuple[Parameter, ...]:
@@ -95,7 +103,9 @@ _KINDS: dict[Any, Kind] = {bool: "switch", int: "number", float: "number", str: 
 TOOLS: dict[str, Tool] = {}
 
 
-def tool(name: str, *, title: str, summary: str) -> Callable[[Callable[P, R]], Callable[P, R]]:
+def tool(
+    name: str, *, title: str, summary: str, leaves_transparency: Callable[[Mapping[str, Any]], bool] | None = None
+) -> Callable[[Callable[P, R]], Callable[P, R]]:
     """Declare a function as a tool.
 
     Parameters
@@ -106,10 +116,12 @@ def tool(name: str, *, title: str, summary: str) -> Callable[[Callable[P, R]], C
         Its entry in a menu.
     summary
         One sentence.
+    leaves_transparency
+        Tells from the options whether results will need a format with transparency; None if they never do.
     """
 
     def declare(function: Callable[P, R]) -> Callable[P, R]:
-        TOOLS[name] = Tool(name, title, summary, function)
+        TOOLS[name] = Tool(name, title, summary, function, leaves_transparency or _never)
         return function
 
     return declare
