@@ -170,3 +170,29 @@ def test_what_may_be_given() -> None:
 def test_clip(value: object) -> None:
     with pytest.raises(InputError, match="clip must be "):
         kernels.guided_upsample(IMAGE, PLANE, 1, 1e-3, clip=value)
+
+
+def test_the_other_byte_order() -> None:
+    for dtype in ("uint16", "float32"):
+        swapped = IMAGE.astype(dtype).astype(np.dtype(dtype).newbyteorder())
+        assert not swapped.dtype.isnative
+        assert np.array_equal(kernels.box_filter(swapped, 1), kernels.box_filter(IMAGE.astype(dtype), 1))
+    plane = PLANE.astype(np.dtype("float32").newbyteorder())
+    assert np.array_equal(kernels.guided_filter(IMAGE, plane, 1, 1e-3), kernels.guided_filter(IMAGE, PLANE, 1, 1e-3))
+
+
+def test_radii_beyond_all_bounds() -> None:
+    assert np.array_equal(kernels.box_filter(IMAGE, 2**70), kernels.box_filter(IMAGE, 1000))
+    assert kernels.guided_upsample(IMAGE, PLANE, 2**70, 1e-3).shape == PLANE.shape
+
+
+@pytest.mark.parametrize("shape", [3, (3,), (3, 3, 3), None, "23"])
+def test_shapes_are_pairs(shape: object) -> None:
+    refused(f"shape must be a tuple (height, width), but is {shape!r}", kernels.area_average, IMAGE, shape)
+
+
+@pytest.mark.parametrize("name", ["regularization", "gradient_weight"])
+def test_smoothness_has_a_bound(name: str) -> None:
+    with pytest.raises(InputError, match="at most 1e"):
+        kernels.foreground_multilevel(IMAGE, PLANE, **{name: 1e300})
+    assert np.isfinite(kernels.foreground_multilevel(IMAGE.astype(np.float32) / 255, PLANE * 0.9, **{name: 1e12})).all()

@@ -37,6 +37,7 @@ _TINY_WEIGHT = 1e-30
 _LEAST_EPS = 1e-10
 _MOST_ITERATIONS = 100
 _MOST_CLIP = 0.4
+_MOST_SMOOTHNESS = 1e12  # squares of more would leave float32
 
 
 def area_average(source: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float32]:
@@ -59,6 +60,8 @@ def area_average(source: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.flo
         The source is not such an array, or the result would be larger.
     """
     source = _checks.pixels("source", source, channels=(0, 3))
+    if not isinstance(shape, tuple) or len(shape) != 2:
+        raise InputError(f"shape must be a tuple (height, width), but is {shape!r}")
     height = _checks.whole_number("the result's height", shape[0], least=1, most=source.shape[0])
     width = _checks.whole_number("the result's width", shape[1], least=1, most=source.shape[1])
     return backend().kernels.area_average(source, height, width)
@@ -87,7 +90,8 @@ def box_filter(source: NDArray[Any], radius: int) -> NDArray[np.float32]:
         The source is not such an array, or the radius is negative.
     """
     source = _checks.pixels("source", source)
-    return backend().kernels.box_filter(source, _checks.whole_number("radius", radius, least=0))
+    radius = min(_checks.whole_number("radius", radius, least=0), max(source.shape[:2]))  # more is the same
+    return backend().kernels.box_filter(source, radius)
 
 
 def guided_filter(
@@ -134,7 +138,7 @@ def guided_filter(
     guide = _checks.pixels("guide", guide, channels=(0, 3))
     source = _checks.plane("source", source, shape=guide.shape[:2], whose="the guide's")
     weight, least = _weight(weight, source.shape)
-    radius = _checks.whole_number("radius", radius, least=0)
+    radius = min(_checks.whole_number("radius", radius, least=0), max(source.shape))  # more is the same
     eps = max(_LEAST_EPS, _checks.number("eps", eps, above=0))
     return backend().kernels.guided_filter(guide, source, radius, eps, weight, least)
 
@@ -188,13 +192,11 @@ def guided_upsample(
     guide = _checks.pixels("guide", guide, channels=(0, 3))
     source = _checks.plane("source", source)
     weight, least = _weight(weight, source.shape)
-    radius = _checks.whole_number("radius", radius, least=0)
+    radius = min(_checks.whole_number("radius", radius, least=0), max(source.shape))  # more is the same
     eps = max(_LEAST_EPS, _checks.number("eps", eps, above=0))
     _checks.whole_number("the source's height", source.shape[0], least=1, most=guide.shape[0])
     _checks.whole_number("the source's width", source.shape[1], least=1, most=guide.shape[1])
-    clip = _checks.number("clip", clip, least=0)
-    if clip > _MOST_CLIP:
-        raise InputError(f"clip must be at most {_MOST_CLIP:g}, but is {clip:g}")
+    clip = _checks.number("clip", clip, least=0, most=_MOST_CLIP)
     if small_guide is not None:
         small_guide = _checks.pixels("small_guide", small_guide, channels=(guide.shape[2] if guide.ndim == 3 else 0,))
         if small_guide.shape[:2] != source.shape or small_guide.dtype != np.float32:
@@ -302,8 +304,8 @@ def foreground_multilevel(
         alpha,
         _checks.whole_number("small_iterations", small_iterations, least=1, most=_MOST_ITERATIONS),
         _checks.whole_number("big_iterations", big_iterations, least=1, most=_MOST_ITERATIONS),
-        _checks.number("regularization", regularization, above=0),
-        _checks.number("gradient_weight", gradient_weight, least=0),
+        _checks.number("regularization", regularization, above=0, most=_MOST_SMOOTHNESS),
+        _checks.number("gradient_weight", gradient_weight, least=0, most=_MOST_SMOOTHNESS),
         return_background,
         clear,
     )

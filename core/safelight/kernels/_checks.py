@@ -28,7 +28,7 @@ def pixels(name: str, value: object, *, channels: tuple[int, ...] | None = None)
     if array.ndim not in (2, 3) or (channels is not None and last not in channels):
         raise InputError(f"{name} must have the shape {_shapes(channels)}, but has {array.shape}")
     _limits(name, array)
-    return np.ascontiguousarray(array)
+    return _native_layout(array)
 
 
 def plane(
@@ -45,7 +45,7 @@ def plane(
     ``shape`` is the shape it must have, ``whose`` what has that shape too.
     """
     array = _array(name, value)
-    if array.dtype != np.float32:
+    if array.dtype.name != "float32":
         raise InputError(f"{name} must be float32, but is {array.dtype}")
     if array.ndim != 2:
         raise InputError(f"{name} must have the shape (height, width), but has {array.shape}")
@@ -55,7 +55,7 @@ def plane(
     if low < least or high > most:
         must = f"must lie in [{least:g}, {most:g}]" if most < math.inf else f"must be {least:g} or more"
         raise InputError(f"{name} {must}, but holds {low if low < least else high:g}")
-    return np.ascontiguousarray(array)
+    return _native_layout(array)
 
 
 def whole_number(name: str, value: object, *, least: int, most: int | None = None) -> int:
@@ -70,14 +70,18 @@ def whole_number(name: str, value: object, *, least: int, most: int | None = Non
     return number
 
 
-def number(name: str, value: object, *, above: float | None = None, least: float | None = None) -> float:
-    """Return a finite number above ``above``, or of at least ``least``."""
+def number(
+    name: str, value: object, *, above: float | None = None, least: float | None = None, most: float = math.inf
+) -> float:
+    """Return a finite number above ``above``, or of at least ``least``, and of at most ``most``."""
     try:
         result = float(value)  # type: ignore[arg-type]  # what is no number raises
     except (TypeError, ValueError):
         result = math.nan
-    if not math.isfinite(result) or (above is not None and result <= above) or (least is not None and result < least):
+    too_small = (above is not None and result <= above) or (least is not None and result < least)
+    if not math.isfinite(result) or too_small or result > most:
         must = f"above {above:g}" if above is not None else f"of {least:g} or more"
+        must += f" and at most {most:g}" if most < result < math.inf else ""
         raise InputError(f"{name} must be a number {must}, but is {value!r}")
     return result
 
@@ -88,6 +92,11 @@ def _array(name: str, value: object) -> NDArray[Any]:
     if value.size == 0:
         raise InputError(f"{name} must hold at least one pixel, but has the shape {value.shape}")
     return value
+
+
+def _native_layout(array: NDArray[Any]) -> NDArray[Any]:
+    """Return the array C-contiguous and in this machine's byte order."""
+    return np.ascontiguousarray(array, dtype=array.dtype.newbyteorder("="))
 
 
 def _limits(name: str, array: NDArray[Any]) -> tuple[float, float]:
