@@ -19,6 +19,7 @@ __all__ = [
     "apply_coefficients",
     "area_average",
     "box_filter",
+    "closed_form",
     "doubled",
     "foreground_multilevel",
     "from_unit",
@@ -242,3 +243,10 @@ def foreground_multilevel(
     if clear:
         result[from_unit(alpha, image) == 0] = 0
     return (result, from_unit(background, image)) if return_background else result
+
+
+def closed_form(*arguments: Any) -> tuple[Floats, int, float, bool]:
+    """Alpha of the closed form, iterations, residual, and whether they converged."""
+    from ._reference_closed_form import closed_form as solve
+
+    return solve(*arguments)
