@@ -245,7 +245,7 @@ def _transparent(photo: Photo, foreground: NDArray[Any], alpha: NDArray[np.float
     from ..matting import alpha_levels
 
     levels = alpha_levels(alpha, photo.image.dtype)
-    if foreground is photo.image:
+    if foreground is photo.image:  # estimated colours are cleared already
         foreground = foreground * (levels > 0)[..., None]
     return replace(photo, image=foreground, alpha=levels)
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
@@ -23,7 +24,16 @@ _NAMES = {"closed_form": "closed form", "sampled": "closed form with sampled col
 _SMALL_SIDE = 1024  # scribbles leave nearly all open: they are spread at this size first
 
 
-@tool("refine", title="Refine a selection", summary="Turn a trimap, a rough mask or scribbles into a clean cut-out.")
+def _leaves_transparency(options: Mapping[str, Any]) -> bool:
+    return bool(options["output"] != "mask")
+
+
+@tool(
+    "refine",
+    title="Refine a selection",
+    summary="Turn a trimap, a rough mask or scribbles into a clean cut-out.",
+    leaves_transparency=_leaves_transparency,
+)
 def refine(
     photo: Photo,
     *,
@@ -88,7 +98,7 @@ def refine(
     result = None
     if output != "mask":
         progress(0.8, "cleaning edge colours")
-        foreground = estimate_foreground(photo.image, alpha) if decontaminate else photo.image
+        foreground = estimate_foreground(photo.image, alpha, clear=True) if decontaminate else photo.image
         result = _transparent(photo, foreground, alpha)
     progress(1.0, "done")
     return CutoutResult(result, alpha, (), reason, output, photo.bits)
