@@ -113,7 +113,10 @@ def test_almost_is_taken_for_quite() -> None:
         np.testing.assert_array_equal(refined, quite)
 
 
-def test_confidence_falls_towards_the_middle() -> None:
-    values = confidence(np.linspace(0, 1, 101, dtype=np.float32))
-    assert np.all(np.diff(values[:51]) <= 0) and np.all(np.diff(values[50:]) >= 0)
-    assert values[50] == pytest.approx(0.01) and values[0] == pytest.approx(1.01)
+def test_what_is_sure_counts_and_what_is_near_doubt_hardly() -> None:
+    mask = np.zeros((200, 300), np.float32)
+    mask[:, 150:] = 1.0
+    mask[:, 145:155] = np.linspace(0, 1, 10)
+    weight = confidence(mask)
+    assert (weight[:, :140] == 1).all() and (weight[:, 160:] == 1).all()
+    assert (weight[:, 142:158] <= 0.0102).all() and weight[100, 149] < 0.0002

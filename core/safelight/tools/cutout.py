@@ -156,7 +156,13 @@ def cutout(
     )
     progress(0.7, "refining the edge")
     alpha = _alpha(
-        photo, picture, subject.mask, said, refine=refine, switches=(fill_holes, remove_islands, keep_translucent)
+        photo,
+        picture,
+        subject.mask,
+        said,
+        refine=refine,
+        switches=(fill_holes, remove_islands, keep_translucent),
+        progress=lambda f, _: progress(0.7 + 0.1 * f, "refining the edge"),
     )
     if output == "mask":
         progress(1.0, "done")
@@ -177,6 +183,7 @@ def _alpha(
     *,
     refine: bool,
     switches: tuple[bool, bool, bool],
+    progress: Progress,
 ) -> NDArray[np.float32]:
     """Go from the networks' mask to the matte at full resolution."""
     import numpy as np
@@ -193,7 +200,7 @@ def _alpha(
     if said is not None:  # last: a person's word outranks the switches
         mask, sure = apply_hint(picture, mask, said)
     if refine:
-        alpha = refine_alpha(photo.image, mask, ghosts=translucent, sure=sure)
+        alpha = refine_alpha(photo.image, mask, ghosts=translucent, sure=sure, progress=progress)
     else:
         alpha = np.clip(resize_plane(mask, photo.height, photo.width), 0.0, 1.0)
     if photo.alpha is not None:
