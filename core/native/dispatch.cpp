@@ -22,6 +22,7 @@ namespace {
      target::apply_coefficients,    \
      target::box_filter,            \
      target::foreground_multilevel, \
+     target::gaussian_blur,         \
      target::guided_filter}
 const KernelTable baseline_table = SAFELIGHT_TABLE(baseline);
 

@@ -57,6 +57,27 @@ Array area_average(const Array& source, std::int64_t height, std::int64_t width)
     return result;
 }
 
+// What every blur takes; the arrays are the caller's and outlive the call.
+Layer layer(const Array& source, int edges, bool last_is_alpha, const py::object& alpha, const py::object& mask,
+            Array& result) {
+    Layer made{};
+    made.source = pixels(source);
+    made.edges = static_cast<Edges>(edges);
+    made.last_is_alpha = last_is_alpha;
+    if (!alpha.is_none()) made.alpha = alpha.cast<FloatArray>().data();
+    if (!mask.is_none()) made.mask = mask.cast<FloatArray>().data();
+    made.result = result.mutable_data();
+    return made;
+}
+
+Array gaussian_blur(const Array& source, std::int64_t factor, const FloatArray& taps, int edges, bool last_is_alpha,
+                    const py::object& alpha, const py::object& mask) {
+    Array result(source.dtype(), shape_of(source));
+    run(&KernelTable::gaussian_blur, GaussianBlur{layer(source, edges, last_is_alpha, alpha, mask, result), factor,
+                                                  taps.data(), taps.shape(0) - 1});
+    return result;
+}
+
 GuidedFilter guided_call(const Array& guide, const FloatArray& source, std::int64_t radius, double eps,
                          const py::object& weight, float least_weight) {
     GuidedFilter call{};
@@ -137,6 +158,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.def("apply_coefficients", apply_coefficients);
     m.def("box_filter", box_filter);
     m.def("foreground_multilevel", foreground_multilevel);
+    m.def("gaussian_blur", gaussian_blur);
     m.def("guided_coefficients", guided_coefficients);
     m.def("guided_filter", guided_filter);
 }
