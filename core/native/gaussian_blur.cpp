@@ -18,13 +18,13 @@ int64_t smaller(int64_t a, int64_t b) { return a < b ? a : b; }
 struct Small {
     Layer layer;  // of the shrunk picture: convolved from one buffer to the other
     int64_t width, lanes;
-    float *before, *after;
+    char *before, *after;
 };
 
 Status blur_band(const GaussianBlur& call, const Small& small, int64_t begin, int64_t end) {
     const int64_t factor = call.factor, pad = call.radius + 3;
     const int64_t first = begin / factor - pad, count = (end - 1) / factor + pad + 1 - first;
-    SmallRows rows{small.before, factor, pad, first, count};
+    SmallRows rows{small.before, small.layer.source.type, factor, pad, first, count};
     Status status = tent_reduce(call.layer, rows);
     if (status != Status::done) return status;
     Layer layer = small.layer;
@@ -41,12 +41,15 @@ Status blur_small(const GaussianBlur& call) {
     small.width = (call.layer.source.width + factor - 1) / factor + 2 * pad;
     small.lanes = lanes_of(call.layer);
     const int64_t rows = smaller((height + factor - 1) / factor, band) + 2 * pad + 2;
-    const int64_t count = rows * small.width * small.lanes;
-    float* const memory = static_cast<float*>(allocate(2 * static_cast<std::size_t>(count) * sizeof(float)));
+    const bool bytes = call.layer.source.type == PixelType::uint8 && is_plain(call.layer) && call.layer.mask == nullptr;
+    const PixelType type = bytes ? PixelType::fixed16 : PixelType::float32;
+    const std::size_t size = static_cast<std::size_t>(rows * small.width * small.lanes) * (bytes ? 2 : 4);
+    const std::size_t whole = (size + 63) / 64 * 64;
+    char* const memory = static_cast<char*>(allocate(2 * whole));
     if (memory == nullptr) return Status::out_of_memory;
     small.before = memory;
-    small.after = memory + count;
-    small.layer.source = {small.before, PixelType::float32, 0, small.width, small.lanes};
+    small.after = memory + whole;
+    small.layer.source = {small.before, type, 0, small.width, small.lanes};
     small.layer.result = small.after;
     Status status = Status::done;
     for (int64_t begin = 0; begin < height && status == Status::done; begin += band * factor)

@@ -21,7 +21,7 @@
 
 namespace safelight {
 
-enum class PixelType { uint8, uint16, float32 };
+enum class PixelType { uint8, uint16, float32, fixed16 };  // the last inside blurs: bytes with 6 bits behind the point
 
 // A C-contiguous (height, width, channels) array. Integers stand for value / (2^bits - 1).
 struct Pixels {
@@ -108,7 +108,8 @@ struct KernelTable {
 // The parts of blurs. A small picture has `pad` pixels more on every side than the source's size divided by the factor,
 // rounded up; these and the rows asked for may lie beyond it.
 struct SmallRows {
-    float* data;
+    void* data;
+    PixelType type;  // float32, or fixed16 of bytes as they are
     std::int64_t factor, pad;
     std::int64_t first, count;  // of its rows, counted from the picture's
 };
@@ -123,6 +124,7 @@ struct SmallRows {
     Status guided_filter(const GuidedFilter&);                 \
                                                                \
     std::int64_t lanes_of(const Layer&);                       \
+    bool is_plain(const Layer&);                               \
     std::int64_t edge_index(std::int64_t at, std::int64_t count, Edges);                                   \
     void load_lanes(const Layer&, std::int64_t y, std::int64_t x, std::int64_t count, float* lanes);        \
     void store_lanes(const Layer&, std::int64_t y, std::int64_t x, std::int64_t count, const float* lanes); \

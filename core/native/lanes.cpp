@@ -26,10 +26,6 @@ float rounded<float>(float value) {
     return value;
 }
 
-bool is_plain(const Layer& layer) {
-    return !layer.last_is_alpha && layer.alpha == nullptr && layer.decode == nullptr;
-}
-
 // A table's value at a position in [0, 1], linear between its points.
 float looked_up(const float* table, float at) {
     at = at > 0.0f ? at : 0.0f;
@@ -190,6 +186,10 @@ void store(const Layer& layer, int64_t y, int64_t x, int64_t count, const float*
 }
 
 }  // namespace
+
+bool is_plain(const Layer& layer) {
+    return !layer.last_is_alpha && layer.alpha == nullptr && layer.decode == nullptr;
+}
 
 std::int64_t lanes_of(const Layer& layer) { return layer.source.channels + (layer.alpha != nullptr); }
 

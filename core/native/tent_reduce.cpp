@@ -15,10 +15,13 @@ namespace SAFELIGHT_TARGET {
 namespace {
 
 using std::int64_t;
+using Fixed = std::int16_t;
+using Word = std::uint16_t;
 
 constexpr int64_t block = 2048;      // lanes whose sums stay in the cache
 constexpr int64_t most_exact = 32;   // the factor up to which four rows' weighted sum fits 16 bits
 constexpr int64_t rows_at_once = 4;
+constexpr float fixed_one = 64.0f;  // 1 in fixed point
 
 struct Work {
     const Layer* layer;
@@ -50,7 +53,6 @@ void add_rows(const T* const* rows, const Weights& weights, int64_t begin, int64
     }
 }
 
-using Word = std::uint16_t;
 
 void add_bytes(const std::uint8_t* const* rows, const Weights& weights, int64_t begin, int64_t end, float* up,
                float* down) {
@@ -127,7 +129,7 @@ void sum_loaded(const Work& work, int64_t group, float* up, float* down, float* 
 void sum_group(const Work& work, int64_t group, float* up, float* down, float* line) {
     const Layer& layer = *work.layer;
     for (int64_t i = 0; i < layer.source.width * work.lanes; ++i) up[i] = 0.0f;
-    if (layer.last_is_alpha || layer.alpha != nullptr || layer.decode != nullptr)
+    if (!is_plain(layer))
         return sum_loaded(work, group, up, down, line);
     switch (layer.source.type) {
         case PixelType::uint8:
@@ -152,15 +154,15 @@ void reduce_pixel(const Work& work, const float* line, int64_t x, float scale, f
     for (int64_t c = 0; c < lanes; ++c) pixel[c] *= scale;
 }
 
+// Small pixels whose tents lie inside: the two halves' pixels of the same weight together, from the outside in.
 template <int lanes>
 void reduce_inside(const float* line, int64_t factor, int64_t count, float scale, float* pixels) {
     for (int64_t x = 0; x < count; ++x, pixels += lanes, line += factor * lanes) {
         float sums[lanes] = {};
-        const float* at = line;
-        for (int64_t j = 0; j < factor; ++j, at += lanes)
-            for (int c = 0; c < lanes; ++c) sums[c] += at[c] * static_cast<float>(2 * j + 1);
-        for (int64_t j = factor - 1; j >= 0; --j, at += lanes)
-            for (int c = 0; c < lanes; ++c) sums[c] += at[c] * static_cast<float>(2 * j + 1);
+        const float *rising = line, *falling = line + (2 * factor - 1) * lanes;
+        float weight = 1.0f;
+        for (int64_t j = 0; j < factor; ++j, rising += lanes, falling -= lanes, weight += 2.0f)
+            for (int c = 0; c < lanes; ++c) sums[c] += (rising[c] + falling[c]) * weight;
         for (int c = 0; c < lanes; ++c) pixels[c] = sums[c] * scale;
     }
 }
@@ -168,16 +170,15 @@ void reduce_inside(const float* line, int64_t factor, int64_t count, float scale
 #if defined(SAFELIGHT_SSE2)
 template <>
 void reduce_inside<4>(const float* line, int64_t factor, int64_t count, float scale, float* pixels) {
-    const __m128 two = _mm_set1_ps(2.0f), last = _mm_set1_ps(static_cast<float>(2 * factor - 1));
+    const __m128 two = _mm_set1_ps(2.0f), scales = _mm_set1_ps(scale);
     for (int64_t x = 0; x < count; ++x, pixels += 4, line += factor * 4) {
         __m128 sums = _mm_setzero_ps(), weight = _mm_set1_ps(1.0f);
-        const float* at = line;
-        for (int64_t j = 0; j < factor; ++j, at += 4, weight = _mm_add_ps(weight, two))
-            sums = _mm_add_ps(sums, _mm_mul_ps(_mm_loadu_ps(at), weight));
-        weight = last;
-        for (int64_t j = 0; j < factor; ++j, at += 4, weight = _mm_sub_ps(weight, two))
-            sums = _mm_add_ps(sums, _mm_mul_ps(_mm_loadu_ps(at), weight));
-        _mm_storeu_ps(pixels, _mm_mul_ps(sums, _mm_set1_ps(scale)));
+        const float *rising = line, *falling = line + (2 * factor - 1) * 4;
+        for (int64_t j = 0; j < factor; ++j, rising += 4, falling -= 4, weight = _mm_add_ps(weight, two)) {
+            const __m128 pair = _mm_add_ps(_mm_loadu_ps(rising), _mm_loadu_ps(falling));
+            sums = _mm_add_ps(sums, _mm_mul_ps(pair, weight));
+        }
+        _mm_storeu_ps(pixels, _mm_mul_ps(sums, scales));
     }
 }
 #endif
@@ -210,17 +211,98 @@ void reduce_line(const Work& work, const float* line, float* pixels) {
     }
 }
 
+// ---- Bytes halved, in integers: the weights 1 3 3 1 down and across give the mean times 64, fixed point's own unit -------
+
+template <int lanes>
+struct Pixel {
+    Fixed values[lanes];
+};
+
+template <int lanes>
+void every_second(const Word* sums, int64_t count, Fixed* to) {
+    const Pixel<lanes>* const from = reinterpret_cast<const Pixel<lanes>*>(sums);
+    Pixel<lanes>* const pixels = reinterpret_cast<Pixel<lanes>*>(to);
+    for (int64_t x = 0; x < count; ++x) pixels[x] = from[2 * x];
+}
+
+const std::uint8_t* bytes_at(const Layer& layer, int64_t y, const std::uint8_t* nothing) {
+    const int64_t row = edge_index(y, layer.source.height, layer.edges);
+    return row < 0 ? nothing : static_cast<const std::uint8_t*>(layer.source.data) + row * layer.source.width * layer.source.channels;
+}
+
+void halve_chunk(void* context, int64_t task, int slot) {
+    const Work& work = *static_cast<const Work*>(context);
+    const Layer& layer = *work.layer;
+    const int64_t lanes = work.lanes, width = layer.source.width, count = width * lanes;
+    // Of the line, as many pixels beyond the picture as the small one's padding stands for.
+    const int64_t left = 2 * work.small->pad + 1, all = 2 * work.width + 2;
+    char* const memory = work.scratch + static_cast<std::size_t>(slot) * work.scratch_bytes;
+    Word *const line = reinterpret_cast<Word*>(memory), *const sums = line + (all * lanes + 63) / 64 * 64;
+    std::uint8_t* const nothing = reinterpret_cast<std::uint8_t*>(sums + (all * lanes + 63) / 64 * 64);
+    for (int64_t i = 0; i < count; ++i) nothing[i] = 0;
+    const int64_t begin = work.first + task * work.chunk, end = smaller(begin + work.chunk, work.first + work.count);
+    for (int64_t y = begin; y < end; ++y) {
+        const std::uint8_t *const a = bytes_at(layer, 2 * y - 1, nothing), *const b = bytes_at(layer, 2 * y, nothing);
+        const std::uint8_t *const c = bytes_at(layer, 2 * y + 1, nothing), *const d = bytes_at(layer, 2 * y + 2, nothing);
+        Word* const inside = line + left * lanes;
+        SAFELIGHT_INDEPENDENT
+        for (int64_t i = 0; i < count; ++i) {
+            const Word outer = static_cast<Word>(a[i] + d[i]), inner = static_cast<Word>(b[i] + c[i]);
+            inside[i] = static_cast<Word>(outer + static_cast<Word>(3 * inner));
+        }
+        for (int64_t x = -left; x < all - left; ++x) {
+            if (x == 0) x = smaller(width, all - left);
+            if (x == all - left) break;
+            const int64_t at = edge_index(x, width, layer.edges);
+            for (int64_t k = 0; k < lanes; ++k) inside[x * lanes + k] = at < 0 ? Word{0} : inside[at * lanes + k];
+        }
+        const Word *const p = line, *const q = p + lanes, *const r = q + lanes, *const s = r + lanes;
+        SAFELIGHT_INDEPENDENT
+        for (int64_t i = 0; i < (all - 3) * lanes; ++i) {
+            const Word outer = static_cast<Word>(p[i] + s[i]), inner = static_cast<Word>(q[i] + r[i]);
+            sums[i] = static_cast<Word>(outer + static_cast<Word>(3 * inner));
+        }
+        Fixed* const to = static_cast<Fixed*>(work.small->data) + (y - work.small->first) * work.width * lanes;
+        switch (lanes) {
+            case 1:
+                every_second<1>(sums, work.width, to);
+                break;
+            case 2:
+                every_second<2>(sums, work.width, to);
+                break;
+            case 3:
+                every_second<3>(sums, work.width, to);
+                break;
+            default:
+                every_second<4>(sums, work.width, to);
+        }
+    }
+}
+
+void store_small(const Work& work, const float* pixels, int64_t y) {
+    const int64_t count = work.width * work.lanes, first = (y - work.small->first) * count;
+    if (work.small->type == PixelType::float32) {
+        float* const to = static_cast<float*>(work.small->data) + first;
+        for (int64_t i = 0; i < count; ++i) to[i] = pixels[i];
+        return;
+    }
+    Fixed* const to = static_cast<Fixed*>(work.small->data) + first;
+    for (int64_t i = 0; i < count; ++i)
+        to[i] = static_cast<Fixed>(static_cast<std::int32_t>(pixels[i] * fixed_one + 0.5f));
+}
+
 void reduce_chunk(void* context, int64_t task, int slot) {
     const Work& work = *static_cast<const Work*>(context);
     const int64_t count = (work.layer->source.width * work.lanes + 15) / 16 * 16;
     float* current = reinterpret_cast<float*>(work.scratch + static_cast<std::size_t>(slot) * work.scratch_bytes);
-    float *next = current + count, *const line = next + count;
+    float *next = current + count, *const line = next + count, *const pixels = line + count;
     const int64_t begin = work.first + task * work.chunk;
     const int64_t end = smaller(begin + work.chunk, work.first + work.count);
     sum_group(work, begin, current, next, line);  // of next nothing is kept
     for (int64_t y = begin; y < end; ++y) {
         sum_group(work, y + 1, next, current, line);
-        reduce_line(work, current, work.small->data + (y - work.small->first) * work.width * work.lanes);
+        reduce_line(work, current, pixels);
+        store_small(work, pixels, y);
         float* const done = current;
         current = next;
         next = done;
@@ -229,12 +311,14 @@ void reduce_chunk(void* context, int64_t task, int slot) {
 
 // Rows wholly above or below a picture whose edge pixels go on are all alike.
 void repeat_rows(const Work& work) {
-    const int64_t count = work.width * work.lanes, end = work.small->first + work.small->count;
+    const int64_t size = work.small->type == PixelType::float32 ? 4 : 2;
+    const int64_t count = work.width * work.lanes * size, end = work.small->first + work.small->count;
+    char* const data = static_cast<char*>(work.small->data);
     for (int64_t y = work.small->first; y < end; ++y) {
         const int64_t like = y < work.first ? work.first : work.first + work.count - 1;
         if (y >= work.first && y <= like) continue;
-        const float* const from = work.small->data + (like - work.small->first) * count;
-        float* const to = work.small->data + (y - work.small->first) * count;
+        const char* const from = data + (like - work.small->first) * count;
+        char* const to = data + (y - work.small->first) * count;
         for (int64_t i = 0; i < count; ++i) to[i] = from[i];
     }
 }
@@ -259,10 +343,13 @@ Status tent_reduce(const Layer& layer, const SmallRows& small) {
     const int64_t tasks = (work.count + work.chunk - 1) / work.chunk;
     const int slots = slot_count(tasks, 1 << 16);
     const std::size_t count = static_cast<std::size_t>((layer.source.width * work.lanes + 15) / 16 * 16);
-    work.scratch_bytes = 3 * count * sizeof(float);
+    const std::size_t wide = static_cast<std::size_t>((work.width * work.lanes + 15) / 16 * 16);
+    work.scratch_bytes = (3 * count + wide) * sizeof(float);
+    const bool halves = factor == 2 && small.type == PixelType::fixed16;
+    if (halves) work.scratch_bytes = 2 * (2 * wide + 64 * 3) * 2 * sizeof(Word) + count * 4;
     work.scratch = static_cast<char*>(allocate(static_cast<std::size_t>(slots) * work.scratch_bytes));
     if (work.scratch == nullptr) return Status::out_of_memory;
-    parallel_for(tasks, slots, reduce_chunk, &work);
+    parallel_for(tasks, slots, halves ? halve_chunk : reduce_chunk, &work);
     release(work.scratch);
     repeat_rows(work);
     return Status::done;
