@@ -58,11 +58,18 @@ Array area_average(const Array& source, std::int64_t height, std::int64_t width)
 }
 
 // What every blur takes; the arrays are the caller's and outlive the call.
-Layer layer(const Array& source, int edges, bool last_is_alpha, const py::object& alpha, const py::object& mask,
+Edges edges_named(const std::string& name) {
+    const char* const names[] = {"replicate", "reflect", "wrap", "zero"};
+    for (int k = 0; k < 4; ++k)
+        if (name == names[k]) return static_cast<Edges>(k);
+    throw py::value_error("there are no such edges");
+}
+
+Layer layer(const Array& source, const std::string& edges, bool last_is_alpha, const py::object& alpha, const py::object& mask,
             Array& result) {
     Layer made{};
     made.source = pixels(source);
-    made.edges = static_cast<Edges>(edges);
+    made.edges = edges_named(edges);
     made.last_is_alpha = last_is_alpha;
     if (!alpha.is_none()) made.alpha = alpha.cast<FloatArray>().data();
     if (!mask.is_none()) made.mask = mask.cast<FloatArray>().data();
@@ -70,8 +77,8 @@ Layer layer(const Array& source, int edges, bool last_is_alpha, const py::object
     return made;
 }
 
-Array gaussian_blur(const Array& source, std::int64_t factor, const FloatArray& taps, int edges, bool last_is_alpha,
-                    const py::object& alpha, const py::object& mask) {
+Array gaussian_blur(const Array& source, double, std::int64_t factor, const FloatArray& taps, const std::string& edges,
+                    bool last_is_alpha, const py::object& alpha, const py::object& mask) {
     Array result(source.dtype(), shape_of(source));
     run(&KernelTable::gaussian_blur, GaussianBlur{layer(source, edges, last_is_alpha, alpha, mask, result), factor,
                                                   taps.data(), taps.shape(0) - 1});

@@ -28,6 +28,17 @@ def foreground_multilevel(
     return_background: bool,
     /,
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+def gaussian_blur(
+    source: NDArray[Any],
+    sigma: float,
+    factor: int,
+    taps: NDArray[np.float32],
+    edges: str,
+    last_is_alpha: bool,
+    alpha: NDArray[np.float32] | None,
+    mask: NDArray[np.float32] | None,
+    /,
+) -> NDArray[Any]: ...
 def guided_coefficients(
     guide: NDArray[Any],
     source: NDArray[np.float32],

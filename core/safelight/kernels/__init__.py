@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from . import _checks
 from ._backend import Backend, backend
+from ._blur import gaussian_blur
 
 __all__ = [
     "Backend",
@@ -24,6 +25,7 @@ __all__ = [
     "backend",
     "box_filter",
     "foreground_multilevel",
+    "gaussian_blur",
     "guided_filter",
     "guided_upsample",
 ]

@@ -49,6 +49,19 @@ class Kernels(Protocol):
         /,
     ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
 
+    def gaussian_blur(
+        self,
+        source: NDArray[Any],
+        sigma: float,
+        factor: int,
+        taps: NDArray[np.float32],
+        edges: str,
+        last_is_alpha: bool,
+        alpha: NDArray[np.float32] | None,
+        mask: NDArray[np.float32] | None,
+        /,
+    ) -> NDArray[Any]: ...
+
     def guided_coefficients(
         self,
         guide: NDArray[Any],

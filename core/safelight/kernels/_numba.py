@@ -24,6 +24,7 @@ __all__ = [
     "box_filter",
     "compiled",
     "foreground_multilevel",
+    "gaussian_blur",
     "guided_coefficients",
     "guided_filter",
     "run_strips",
@@ -369,3 +370,19 @@ def foreground_multilevel(
 
     weights = (regularization, gradient_weight)
     return estimate(image, alpha, small_iterations, big_iterations, *weights, return_background)
+
+
+def gaussian_blur(
+    source: Array,
+    sigma: float,
+    factor: int,
+    taps: Floats,
+    edges: str,
+    last_is_alpha: bool,
+    alpha: Floats | None,
+    mask: Floats | None,
+) -> Array:
+    """Blur by the plan of ``factor`` and ``taps``; the result has the source's shape and dtype."""
+    from . import _numba_blur
+
+    return _numba_blur.gaussian_blur(source, sigma, factor, taps, edges, last_is_alpha, alpha, mask)

@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._reference_blur import gaussian_blur, gaussian_matrix
+
 __all__ = [
     "OVER_RELAXATION",
     "Doubles",
@@ -22,6 +24,8 @@ __all__ = [
     "doubled",
     "foreground_multilevel",
     "from_unit",
+    "gaussian_blur",
+    "gaussian_matrix",
     "guided_coefficients",
     "guided_filter",
     "halved",

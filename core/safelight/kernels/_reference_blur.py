@@ -72,9 +72,16 @@ def blurred_by(
 
 
 def gaussian_blur(
-    source: Pixels, sigma: float, edges: str, last_is_alpha: bool, alpha: Floats | None, mask: Floats | None
+    source: Pixels,
+    sigma: float,
+    _factor: int,
+    _taps: Floats,
+    edges: str,
+    last_is_alpha: bool,
+    alpha: Floats | None,
+    mask: Floats | None,
 ) -> Pixels:
-    """Convolve with the sampled Gaussian."""
+    """Convolve with the sampled Gaussian itself."""
     rows, columns = (gaussian_matrix(count, sigma, edges) for count in source.shape[:2])
 
     def blur(values: Doubles) -> Doubles:
