@@ -20,10 +20,13 @@ namespace {
     {#target,                       \
      target::area_average,          \
      target::apply_coefficients,    \
+     target::box_blur,              \
      target::box_filter,            \
      target::foreground_multilevel, \
      target::gaussian_blur,         \
-     target::guided_filter}
+     target::guided_filter,         \
+     target::lens_blur,             \
+     target::mosaic}
 const KernelTable baseline_table = SAFELIGHT_TABLE(baseline);
 
 struct Features {

@@ -95,14 +95,35 @@ struct GaussianBlur {
     std::int64_t radius;        // taps hold radius + 1
 };
 
+struct BoxBlur {
+    Layer layer;
+    std::int64_t radius;
+};
+
+struct LensBlur {
+    Layer layer;
+    std::int64_t factor;  // as for GaussianBlur
+    const float* runs;    // (2 radius + 1, 2): where the aperture begins and ends in each row, at that size
+    std::int64_t radius;
+};
+
+struct Mosaic {
+    Layer layer;
+    const std::int64_t* regions;  // (count, 6): top, left, height, width, and a tile's height and width
+    std::int64_t count;
+};
+
 struct KernelTable {
     const char* name;
     Status (*area_average)(const AreaAverage&);
     Status (*apply_coefficients)(const ApplyCoefficients&);
+    Status (*box_blur)(const BoxBlur&);
     Status (*box_filter)(const BoxFilter&);
     Status (*foreground_multilevel)(const ForegroundMultilevel&);
     Status (*gaussian_blur)(const GaussianBlur&);
     Status (*guided_filter)(const GuidedFilter&);
+    Status (*lens_blur)(const LensBlur&);
+    Status (*mosaic)(const Mosaic&);
 };
 
 // The parts of blurs. A small picture has `pad` pixels more on every side than the source's size divided by the factor,
@@ -118,10 +139,13 @@ struct SmallRows {
     namespace target {                                         \
     Status area_average(const AreaAverage&);                   \
     Status apply_coefficients(const ApplyCoefficients&);       \
+    Status box_blur(const BoxBlur&);                           \
     Status box_filter(const BoxFilter&);                       \
     Status foreground_multilevel(const ForegroundMultilevel&); \
     Status gaussian_blur(const GaussianBlur&);                 \
     Status guided_filter(const GuidedFilter&);                 \
+    Status lens_blur(const LensBlur&);                         \
+    Status mosaic(const Mosaic&);                              \
                                                                \
     std::int64_t lanes_of(const Layer&);                       \
     bool is_plain(const Layer&);                               \

@@ -114,15 +114,20 @@ void load_any(const Layer& layer, int64_t y, int64_t x, int64_t count, float* la
     }
 }
 
-// One pixel as the result has it, in the source's units but not yet rounded.
+// One pixel as the result has it, in the source's units but not yet rounded. Where nothing counts it stays as it is, but
+// that what was transparent has no colour.
 template <typename T, int channels>
-void finish(const Layer& layer, const float* lanes, float* pixel) {
+void finish(const Layer& layer, const T* source, const float* lanes, float* pixel) {
     const bool last = layer.last_is_alpha;
     const int colours = last ? channels - 1 : channels;
     float share = 1.0f;
     if (last || layer.alpha != nullptr) {
         const float a = lanes[colours];
         share = a > least_alpha ? 1.0f / a : 0.0f;
+        if (share == 0.0f && !last) {
+            for (int c = 0; c < channels; ++c) pixel[c] = static_cast<float>(source[c]);
+            return;
+        }
     }
     for (int c = 0; c < colours; ++c) {
         pixel[c] = lanes[c] * share;
@@ -157,7 +162,7 @@ void store_pixels(const Layer& layer, int64_t y, int64_t x, int64_t count, const
     const int step = channels + (layer.alpha != nullptr);
     for (int64_t i = 0; i < count; ++i, source += channels, result += channels, lanes += step) {
         float pixel[channels];
-        finish<T, channels>(layer, lanes, pixel);
+        finish<T, channels>(layer, source, lanes, pixel);
         if (mask != nullptr) mix<T, channels>(layer, source, mask[i], pixel);
         for (int c = 0; c < channels; ++c) result[c] = rounded<T>(pixel[c]);
     }

@@ -3,6 +3,7 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cstring>
 #include <new>
 #include <string>
 #include <vector>
@@ -85,6 +86,34 @@ Array gaussian_blur(const Array& source, double, std::int64_t factor, const Floa
     return result;
 }
 
+Array box_blur(const Array& source, std::int64_t radius, const std::string& edges, bool last_is_alpha,
+               const py::object& alpha, const py::object& mask) {
+    Array result(source.dtype(), shape_of(source));
+    run(&KernelTable::box_blur, BoxBlur{layer(source, edges, last_is_alpha, alpha, mask, result), radius});
+    return result;
+}
+
+Array lens_blur(const Array& source, std::int64_t factor, const FloatArray& runs, const std::string& edges,
+                bool last_is_alpha, const py::object& alpha, const py::object& mask, const FloatArray& decode,
+                const FloatArray& encode, float gain) {
+    Array result(source.dtype(), shape_of(source));
+    LensBlur call{layer(source, edges, last_is_alpha, alpha, mask, result), factor, runs.data(), runs.shape(0) / 2};
+    call.layer.decode = decode.data();
+    call.layer.encode = encode.data();
+    call.layer.gain = gain;
+    run(&KernelTable::lens_blur, call);
+    return result;
+}
+
+Array mosaic(const Array& source, const py::array_t<std::int64_t, py::array::c_style>& regions, bool last_is_alpha,
+             const py::object& alpha, const py::object& mask) {
+    Array result(source.dtype(), shape_of(source));
+    std::memcpy(result.mutable_data(), source.data(), static_cast<std::size_t>(source.nbytes()));
+    run(&KernelTable::mosaic, Mosaic{layer(source, "replicate", last_is_alpha, alpha, mask, result), regions.data(),
+                                     regions.shape(0)});
+    return result;
+}
+
 GuidedFilter guided_call(const Array& guide, const FloatArray& source, std::int64_t radius, double eps,
                          const py::object& weight, float least_weight) {
     GuidedFilter call{};
@@ -163,9 +192,12 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.def("set_poison", set_poison, py::arg("on"), "For tests: fill the kernels' fresh memory with NaN.");
     m.def("area_average", area_average);
     m.def("apply_coefficients", apply_coefficients);
+    m.def("box_blur", box_blur);
     m.def("box_filter", box_filter);
     m.def("foreground_multilevel", foreground_multilevel);
     m.def("gaussian_blur", gaussian_blur);
     m.def("guided_coefficients", guided_coefficients);
     m.def("guided_filter", guided_filter);
+    m.def("lens_blur", lens_blur);
+    m.def("mosaic", mosaic);
 }
