@@ -35,6 +35,17 @@ class Kernels(Protocol):
 
     def apply_coefficients(self, guide: NDArray[Any], coefficients: NDArray[np.float32], /) -> NDArray[np.float32]: ...
 
+    def box_blur(
+        self,
+        source: NDArray[Any],
+        radius: int,
+        edges: str,
+        last_is_alpha: bool,
+        alpha: NDArray[np.float32] | None,
+        mask: NDArray[np.float32] | None,
+        /,
+    ) -> NDArray[Any]: ...
+
     def box_filter(self, source: NDArray[Any], radius: int, /) -> NDArray[np.float32]: ...
 
     def foreground_multilevel(
@@ -83,6 +94,31 @@ class Kernels(Protocol):
         least_weight: float,
         /,
     ) -> NDArray[np.float32]: ...
+
+    def lens_blur(
+        self,
+        source: NDArray[Any],
+        factor: int,
+        runs: NDArray[np.float32],
+        edges: str,
+        last_is_alpha: bool,
+        alpha: NDArray[np.float32] | None,
+        mask: NDArray[np.float32] | None,
+        decode: NDArray[np.float32],
+        encode: NDArray[np.float32],
+        gain: float,
+        /,
+    ) -> NDArray[Any]: ...
+
+    def mosaic(
+        self,
+        source: NDArray[Any],
+        regions: NDArray[np.int64],
+        last_is_alpha: bool,
+        alpha: NDArray[np.float32] | None,
+        mask: NDArray[np.float32] | None,
+        /,
+    ) -> NDArray[Any]: ...
 
 
 @dataclass(frozen=True)

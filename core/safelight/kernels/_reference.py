@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._reference_blur import gaussian_blur, gaussian_matrix
+from ._reference_blur import box_blur, gaussian_blur, gaussian_matrix, lens_blur, mosaic
 
 __all__ = [
     "OVER_RELAXATION",
@@ -20,6 +20,7 @@ __all__ = [
     "Pixels",
     "apply_coefficients",
     "area_average",
+    "box_blur",
     "box_filter",
     "doubled",
     "foreground_multilevel",
@@ -29,6 +30,8 @@ __all__ = [
     "guided_coefficients",
     "guided_filter",
     "halved",
+    "lens_blur",
+    "mosaic",
     "neighbours",
     "relax",
     "sweeps_at",
