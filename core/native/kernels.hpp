@@ -84,7 +84,8 @@ struct Layer {
     const float* mask;    // (height, width) or null: the new value's share in the result
     const float* decode;  // source -> linear, or null; for floats at table_steps + 1 points of [0, 1]
     const float* encode;  // linear -> source at table_steps + 1 points of [0, 1], or null
-    float gain;           // added to linear colours: this times their largest to the eighth power, times themselves
+    float gain;           // linear colours are multiplied by 1 + this times their largest's eighth power,
+    const float* dim;     // and taken back by what this says at table_steps + 1 points of their largest in [0, 1 + gain]
     void* result;         // the source's shape and type
 };
 

@@ -114,6 +114,17 @@ void load_any(const Layer& layer, int64_t y, int64_t x, int64_t count, float* la
     }
 }
 
+// Back from linear light, and from its brightened highlights.
+void dim_down(const Layer& layer, int colours, float* pixel) {
+    float factor = 1.0f;
+    if (layer.gain > 0.0f) {
+        float most = 0.0f;
+        for (int c = 0; c < colours; ++c) most = pixel[c] > most ? pixel[c] : most;
+        factor = looked_up(layer.dim, most / (1.0f + layer.gain));
+    }
+    for (int c = 0; c < colours; ++c) pixel[c] = looked_up(layer.encode, pixel[c] * factor);
+}
+
 // One pixel as the result has it, in the source's units but not yet rounded. Where nothing counts it stays as it is, but
 // that what was transparent has no colour.
 template <typename T, int channels>
@@ -129,10 +140,8 @@ void finish(const Layer& layer, const T* source, const float* lanes, float* pixe
             return;
         }
     }
-    for (int c = 0; c < colours; ++c) {
-        pixel[c] = lanes[c] * share;
-        if (layer.encode != nullptr) pixel[c] = looked_up(layer.encode, pixel[c]);
-    }
+    for (int c = 0; c < colours; ++c) pixel[c] = lanes[c] * share;
+    if (layer.encode != nullptr) dim_down(layer, colours, pixel);
     if (last) pixel[colours] = lanes[colours] * top<T>;
 }
 

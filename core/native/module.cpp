@@ -95,12 +95,13 @@ Array box_blur(const Array& source, std::int64_t radius, const std::string& edge
 
 Array lens_blur(const Array& source, std::int64_t factor, const FloatArray& runs, const std::string& edges,
                 bool last_is_alpha, const py::object& alpha, const py::object& mask, const FloatArray& decode,
-                const FloatArray& encode, float gain) {
+                const FloatArray& encode, float gain, const FloatArray& dim) {
     Array result(source.dtype(), shape_of(source));
     LensBlur call{layer(source, edges, last_is_alpha, alpha, mask, result), factor, runs.data(), runs.shape(0) / 2};
     call.layer.decode = decode.data();
     call.layer.encode = encode.data();
     call.layer.gain = gain;
+    call.layer.dim = dim.data();
     run(&KernelTable::lens_blur, call);
     return result;
 }

@@ -77,6 +77,7 @@ def lens_blur(
     decode: NDArray[np.float32],
     encode: NDArray[np.float32],
     gain: float,
+    dim: NDArray[np.float32],
     /,
 ) -> NDArray[Any]: ...
 def mosaic(

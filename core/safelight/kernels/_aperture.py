@@ -10,7 +10,16 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["TABLE_STEPS", "AperturePlan", "from_linear", "light_tables", "plan_aperture", "to_linear"]
+__all__ = [
+    "TABLE_STEPS",
+    "AperturePlan",
+    "dim_table",
+    "dimming",
+    "from_linear",
+    "light_tables",
+    "plan_aperture",
+    "to_linear",
+]
 
 TABLE_STEPS = 16384
 _SHRINK_FROM = 16.0  # radius at which the picture is shrunk: the rim is softened by less than a tenth of it
@@ -92,3 +101,17 @@ def light_tables(dtype: np.dtype[Any]) -> tuple[Floats, Floats]:
     most = int(np.iinfo(dtype).max)
     there = to_linear(np.arange(most + 1) / most).astype(np.float32)
     return there, (from_linear(points) * most).astype(np.float32)
+
+
+def dimming(bright: Doubles, gain: float) -> Doubles:
+    """Return ``m / bright`` for the ``m`` with ``m (1 + gain m^8) = bright``, by Newton's method from above."""
+    m = np.minimum(np.maximum(bright, 0), (np.maximum(bright, 1e-12) / max(gain, 1e-12)) ** (1 / 9))
+    for _ in range(40):
+        m = m - (m + gain * m**9 - bright) / (1 + 9 * gain * m**8)
+    return 1 / (1 + gain * m**8)
+
+
+@functools.lru_cache(maxsize=16)
+def dim_table(gain: float) -> Floats:
+    """Return `dimming` at the table's points of [0, 1 + gain]."""
+    return dimming(np.arange(TABLE_STEPS + 1) / TABLE_STEPS * (1 + gain), gain).astype(np.float32)

@@ -107,6 +107,7 @@ class Kernels(Protocol):
         decode: NDArray[np.float32],
         encode: NDArray[np.float32],
         gain: float,
+        dim: NDArray[np.float32],
         /,
     ) -> NDArray[Any]: ...
 

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from ..errors import InputError
 from . import _checks
-from ._aperture import light_tables, plan_aperture
+from ._aperture import dim_table, light_tables, plan_aperture
 from ._backend import backend
 from ._gaussian import plan_blur
 
@@ -154,8 +154,9 @@ def lens_blur(
     rotation : float
         Of the polygon, in degrees clockwise; at 0 a side is upright at the right.
     highlight : float
-        By how many stops white is brighter than its value says, 0 to 8; less bright colours by less, with the eighth power
-        of their largest channel. What was clipped when the picture was taken blooms again.
+        By how many stops white is brighter than its value says while light is averaged, 0 to 8; less bright colours by
+        less, with the eighth power of their largest channel. The mean is taken back by the same rule, so that an even sky
+        stays as it is, and a small lamp, clipped when the picture was taken, blooms again.
     subject : ndarray of shape (height, width), float32 in [0, 1], optional
         What is in focus and to be put over the result: its pixels are left out of the average, so that its colours do not
         bleed. Where nothing else is in reach the source stays as it is.
@@ -189,11 +190,11 @@ def lens_blur(
     blades = _checks.whole_number("blades", blades, least=0, most=_BLADES[1])
     if 0 < blades < _BLADES[0]:
         raise InputError(f"blades must be 0 or from {_BLADES[0]} to {_BLADES[1]}, but are {blades}")
-    gain = np.float32(2.0 ** _within("highlight", highlight, 0.0, _MOST_STOPS) - 1.0)
+    gain = float(np.float32(2.0 ** _within("highlight", highlight, 0.0, _MOST_STOPS) - 1.0))
     plan = plan_aperture(radius, blades, _checks.number("rotation", rotation, least=-1e6))
     decode, encode = light_tables(source.dtype)
-    kernels, name = backend().kernels, _edges(edges)
-    return kernels.lens_blur(source, plan.factor, plan.runs, name, last, plane, mask, decode, encode, float(gain))
+    tables = (decode, encode, gain, dim_table(gain))
+    return backend().kernels.lens_blur(source, plan.factor, plan.runs, _edges(edges), last, plane, mask, *tables)
 
 
 def mosaic(

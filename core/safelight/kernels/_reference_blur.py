@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._aperture import from_linear, to_linear
+from ._aperture import dimming, from_linear, to_linear
 
 __all__ = [
     "blurred_by",
@@ -172,6 +172,7 @@ def lens_blur(
     _decode: Floats,
     _encode: Floats,
     gain: float,
+    _dim: Floats,
 ) -> Pixels:
     """Mean over an aperture given by rows, in linear light, at 1 / ``factor`` of the size."""
     radius = len(runs) // 2
@@ -201,7 +202,10 @@ def lens_blur(
         linear = to_linear(colours)
         return linear * (1 + gain * linear.max(axis=2, keepdims=True) ** 8)
 
-    return blurred_by(blur, source, last_is_alpha, alpha, mask, there=light, back=from_linear)
+    def back_from_light(colours: Doubles) -> Doubles:
+        return from_linear(colours * dimming(colours.max(axis=2, keepdims=True), gain))
+
+    return blurred_by(blur, source, last_is_alpha, alpha, mask, there=light, back=back_from_light)
 
 
 def mosaic(

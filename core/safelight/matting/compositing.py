@@ -66,7 +66,7 @@ def blur_background(
     aperture: Aperture = "disc",
     blades: int = 6,
     rotation: float = 0.0,
-    highlight: float = 1.0,
+    highlight: float = 2.0,
     visible: NDArray[np.float32] | None = None,
 ) -> NDArray[Any]:
     """Blur what is behind the subject, without the subject's colours bleeding into it.

@@ -36,8 +36,8 @@ def blur_background(
     rotation: Annotated[float, Parameter("Of the polygon, in degrees.", minimum=-360, maximum=360)] = 0.0,
     highlight: Annotated[
         float,
-        Parameter("By how many stops the brightest spots glow more than they were recorded.", minimum=0, maximum=8),
-    ] = 1.0,
+        Parameter("By how many stops the brightest spots outshine what was recorded of them.", minimum=0, maximum=8),
+    ] = 2.0,
     model: Annotated[
         Model, Parameter("The network to ask, alone; auto asks the best on this machine and lets the others help.")
     ] = "auto",
