@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from ._numba import Array, Floats, compiled, run_strips, with_channels
 from ._reference_blur import edge_indices
 
-__all__ = ["expand", "gaussian_blur", "load_lanes", "padded_small", "store_lanes"]
+__all__ = ["expand", "gaussian_blur", "half_of", "load_lanes", "padded_small", "store_lanes", "top_of"]
 
 _STRIP = 64
 _BAND = 512  # small rows at a time
@@ -40,16 +40,29 @@ def _premultiply(
 
 
 @compiled
-def _mixed(begin: int, end: int, source: Array, lanes: Floats, top: float, kind: int, mask: Floats, result: Array) -> None:
+def _mixed(
+    begin: int,
+    end: int,
+    source: Array,
+    lanes: Floats,
+    top: float,
+    kind: int,
+    divide: bool,
+    half: float,
+    mask: Floats,
+    result: Array,
+) -> None:
     """Un-premultiply (kind 1: the last channel is alpha, 2: a plane, 0: nothing to do) and mix by the mask."""
     width, channels = source.shape[1:]
     colours = channels - 1 if kind == 1 else channels
-    half = np.float32(0.0 if top == 1.0 else 0.5)
     pixel = np.empty(channels, np.float32)
     for y in range(begin, end):
         for x in range(width):
             share = np.float32(1.0)
-            if kind > 0:
+            if kind == 2 and lanes[y, x, colours] <= _LEAST_ALPHA:
+                result[y, x] = source[y, x]
+                continue
+            if kind > 0 and divide:
                 a = lanes[y, x, colours]
                 share = np.float32(1.0) / a if a > _LEAST_ALPHA else np.float32(0.0)
             for c in range(colours):
@@ -64,7 +77,7 @@ def _mixed(begin: int, end: int, source: Array, lanes: Floats, top: float, kind:
             for c in range(channels):
                 old = np.float32(source[y, x, c])
                 value = pixel[c] if not mask.size else old + (pixel[c] - old) * (m if c == colours else part)
-                result[y, x, c] = value + half
+                result[y, x, c] = value + np.float32(half)
 
 
 def load_lanes(source: Array, last: bool, alpha: Floats | None) -> Array:
@@ -75,28 +88,30 @@ def load_lanes(source: Array, last: bool, alpha: Floats | None) -> Array:
     height, width, channels = pixels.shape
     lanes = np.empty((height, width, channels + (not last)), np.float32)
     plane = np.empty((0, 0), np.float32) if alpha is None else alpha
-    run_strips(_premultiply, height, _STRIP, pixels, 1.0 / _top(source), last, plane, lanes)
+    run_strips(_premultiply, height, _STRIP, pixels, 1.0 / top_of(source), last, plane, lanes)
     return lanes
 
 
-def store_lanes(source: Array, lanes: Array, last: bool, alpha: Floats | None, mask: Floats | None) -> Array:
-    """Return the result in the source's shape and dtype."""
+def store_lanes(
+    source: Array, lanes: Array, last: bool, alpha: Floats | None, mask: Floats | None, *, divide: bool = True
+) -> Array:
+    """Return the result in the source's shape and dtype; ``divide`` un-premultiplies."""
     kind = 1 if last else 2 if alpha is not None else 0
     if kind == 0 and mask is None and lanes.dtype == source.dtype:
         return lanes.reshape(source.shape)
     result = np.empty_like(source)
     share = np.empty((0, 0), np.float32) if mask is None else mask
-    arguments = (with_channels(source), lanes, _top(source), kind, share, with_channels(result))
+    arguments = (with_channels(source), lanes, top_of(source), kind, divide, half_of(result), share, with_channels(result))
     run_strips(_mixed, source.shape[0], _STRIP, *arguments)
     return result
 
 
-def _half(result: Array) -> float:
+def half_of(result: Array) -> float:
     """Return what is added before a value is cut to the result's dtype."""
     return 0.0 if result.dtype.kind == "f" else 0.5
 
 
-def _top(source: Array) -> float:
+def top_of(source: Array) -> float:
     return 1.0 if source.dtype.kind == "f" else float(np.iinfo(source.dtype).max)
 
 
@@ -252,7 +267,7 @@ def _convolved(source: Array, taps: Floats, edges: str, dtype: Any) -> Array:
         bits = _BITS if source.dtype == np.uint8 else 0
         run_strips(_convolve_fixed_strip, height, _STRIP, source, fixed, rows, columns, bits, result)
     else:
-        run_strips(_convolve_strip, height, _STRIP, source, taps, rows, columns, _half(result), result)
+        run_strips(_convolve_strip, height, _STRIP, source, taps, rows, columns, half_of(result), result)
     return result
 
 
@@ -347,7 +362,7 @@ def padded_small(source: Array, factor: int, pad: int, first: int, count: int, e
     small = np.empty((count, across, lanes), dtype)
     exact = source.dtype == np.uint8 and 4 <= factor <= 32
     scale = (64.0 if small.dtype == np.int16 else 1.0) / (4.0 * float(factor) ** 4)
-    arguments = (source, rows, columns, factor, exact, scale, _half(small), small)
+    arguments = (source, rows, columns, factor, exact, scale, half_of(small), small)
     run_strips(_reduce_strip, count, max(1, min(16, count // 16)), *arguments)
     return small
 
@@ -425,7 +440,7 @@ def expand(small: Array, factor: int, pad: int, first: int, begin: int, end: int
     fixed = np.floor(weights * 32768 + 0.5).astype(np.int16)
     rest = (32768 - fixed.sum(1, dtype=np.int64)).astype(np.int16)
     fixed[np.arange(factor), np.where(t < 0.5, 1, 2)] += rest
-    arguments = (small, factor, pad, first, weights.astype(np.float32), fixed, small.dtype == np.int16, _half(result), result)
+    arguments = (small, factor, pad, first, weights.astype(np.float32), fixed, small.dtype == np.int16, half_of(result), result)
 
     def strip(top: int, bottom: int, *rest: object) -> None:
         _expand_strip(begin + top, begin + bottom, *rest)
