@@ -20,11 +20,15 @@ namespace {
     {#target,                       \
      target::area_average,          \
      target::apply_coefficients,    \
+     target::box_blur,              \
      target::box_filter,            \
      target::closed_form,           \
      target::expand_trimap,         \
      target::foreground_multilevel, \
+     target::gaussian_blur,         \
      target::guided_filter,         \
+     target::lens_blur,             \
+     target::mosaic,                \
      target::sample_colours}
 const KernelTable baseline_table = SAFELIGHT_TABLE(baseline);
 

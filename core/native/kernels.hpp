@@ -21,7 +21,7 @@
 
 namespace safelight {
 
-enum class PixelType { uint8, uint16, float32 };
+enum class PixelType { uint8, uint16, float32, fixed16 };  // the last inside blurs: bytes with 6 bits behind the point
 
 // A C-contiguous (height, width, channels) array. Integers stand for value / (2^bits - 1).
 struct Pixels {
@@ -114,28 +114,97 @@ struct SampleColours {
     float* result;  // (unknown, 4): alpha, residual, distance of the pair's colours, cost
 };
 
+// What lies beyond the picture: its nearest pixel, its mirror image (edge pixels twice), its other side, nothing.
+enum class Edges : int { replicate, reflect, wrap, zero };
+
+// A picture as the blurs read and write it: rows of float lanes, `lanes_of` a pixel. With transparency the colours are
+// premultiplied and the last lane is alpha; with tables they are in linear light. Otherwise lanes are as stored.
+struct Layer {
+    Pixels source;  // 1 to 4 channels
+    Edges edges;
+    bool last_is_alpha;   // the source's last channel, un-premultiplied
+    const float* alpha;   // (height, width) or null: how much a pixel counts; a lane of its own, which is not written
+    const float* mask;    // (height, width) or null: the new value's share in the result
+    const float* decode;  // source -> linear, or null; for floats at table_steps + 1 points of [0, 1]
+    const float* encode;  // linear -> source at table_steps + 1 points of [0, 1], or null
+    float gain;           // linear colours are multiplied by 1 + this times their largest's eighth power,
+    const float* dim;     // and taken back by what this says at table_steps + 1 points of their largest in [0, 1 + gain]
+    void* result;         // the source's shape and type
+};
+
+struct GaussianBlur {
+    Layer layer;
+    std::int64_t factor;        // the blur runs on a picture this much smaller, a power of two; 1 is direct
+    const float* taps;          // the kernel's one half from the middle on, at that size; its sum is 1
+    std::int64_t radius;        // taps hold radius + 1
+};
+
+struct BoxBlur {
+    Layer layer;
+    std::int64_t radius;
+};
+
+struct LensBlur {
+    Layer layer;
+    std::int64_t factor;  // as for GaussianBlur
+    const float* runs;    // (2 radius + 1, 2): where the aperture begins and ends in each row, at that size
+    std::int64_t radius;
+};
+
+struct Mosaic {
+    Layer layer;
+    const std::int64_t* regions;  // (count, 6): top, left, height, width, and a tile's height and width
+    std::int64_t count;
+};
+
 struct KernelTable {
     const char* name;
     Status (*area_average)(const AreaAverage&);
     Status (*apply_coefficients)(const ApplyCoefficients&);
+    Status (*box_blur)(const BoxBlur&);
     Status (*box_filter)(const BoxFilter&);
     Status (*closed_form)(const ClosedForm&);
     Status (*expand_trimap)(const ExpandTrimap&);
     Status (*foreground_multilevel)(const ForegroundMultilevel&);
+    Status (*gaussian_blur)(const GaussianBlur&);
     Status (*guided_filter)(const GuidedFilter&);
+    Status (*lens_blur)(const LensBlur&);
+    Status (*mosaic)(const Mosaic&);
     Status (*sample_colours)(const SampleColours&);
+};
+
+// The parts of blurs. A small picture has `pad` pixels more on every side than the source's size divided by the factor,
+// rounded up; these and the rows asked for may lie beyond it.
+struct SmallRows {
+    void* data;
+    PixelType type;  // float32, or fixed16 of bytes as they are
+    std::int64_t factor, pad;
+    std::int64_t first, count;  // of its rows, counted from the picture's
 };
 
 #define SAFELIGHT_DECLARE_KERNELS(target)                      \
     namespace target {                                         \
     Status area_average(const AreaAverage&);                   \
     Status apply_coefficients(const ApplyCoefficients&);       \
+    Status box_blur(const BoxBlur&);                           \
     Status box_filter(const BoxFilter&);                       \
     Status closed_form(const ClosedForm&);                     \
     Status expand_trimap(const ExpandTrimap&);                 \
     Status foreground_multilevel(const ForegroundMultilevel&); \
+    Status gaussian_blur(const GaussianBlur&);                 \
     Status guided_filter(const GuidedFilter&);                 \
+    Status lens_blur(const LensBlur&);                         \
+    Status mosaic(const Mosaic&);                              \
     Status sample_colours(const SampleColours&);               \
+                                                               \
+    std::int64_t lanes_of(const Layer&);                       \
+    bool is_plain(const Layer&);                               \
+    std::int64_t edge_index(std::int64_t at, std::int64_t count, Edges);                                   \
+    void load_lanes(const Layer&, std::int64_t y, std::int64_t x, std::int64_t count, float* lanes);        \
+    void store_lanes(const Layer&, std::int64_t y, std::int64_t x, std::int64_t count, const float* lanes); \
+    Status convolve(const Layer&, const float* taps, std::int64_t radius);                                  \
+    Status tent_reduce(const Layer&, const SmallRows&);        \
+    Status spline_expand(const Layer&, const SmallRows&, std::int64_t begin, std::int64_t end);             \
     }
 SAFELIGHT_DECLARE_KERNELS(baseline)
 SAFELIGHT_DECLARE_KERNELS(avx2)

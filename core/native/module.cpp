@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <cmath>
+#include <cstring>
 #include <exception>
 #include <new>
 #include <string>
@@ -58,6 +59,63 @@ Array area_average(const Array& source, std::int64_t height, std::int64_t width)
     shape[1] = width;
     FloatArray result(shape);
     run(&KernelTable::area_average, AreaAverage{pixels(source), height, width, result.mutable_data()});
+    return result;
+}
+
+// What every blur takes; the arrays are the caller's and outlive the call.
+Edges edges_named(const std::string& name) {
+    const char* const names[] = {"replicate", "reflect", "wrap", "zero"};
+    for (int k = 0; k < 4; ++k)
+        if (name == names[k]) return static_cast<Edges>(k);
+    throw py::value_error("there are no such edges");
+}
+
+Layer layer(const Array& source, const std::string& edges, bool last_is_alpha, const py::object& alpha, const py::object& mask,
+            Array& result) {
+    Layer made{};
+    made.source = pixels(source);
+    made.edges = edges_named(edges);
+    made.last_is_alpha = last_is_alpha;
+    if (!alpha.is_none()) made.alpha = alpha.cast<FloatArray>().data();
+    if (!mask.is_none()) made.mask = mask.cast<FloatArray>().data();
+    made.result = result.mutable_data();
+    return made;
+}
+
+Array gaussian_blur(const Array& source, double, std::int64_t factor, const FloatArray& taps, const std::string& edges,
+                    bool last_is_alpha, const py::object& alpha, const py::object& mask) {
+    Array result(source.dtype(), shape_of(source));
+    run(&KernelTable::gaussian_blur, GaussianBlur{layer(source, edges, last_is_alpha, alpha, mask, result), factor,
+                                                  taps.data(), taps.shape(0) - 1});
+    return result;
+}
+
+Array box_blur(const Array& source, std::int64_t radius, const std::string& edges, bool last_is_alpha,
+               const py::object& alpha, const py::object& mask) {
+    Array result(source.dtype(), shape_of(source));
+    run(&KernelTable::box_blur, BoxBlur{layer(source, edges, last_is_alpha, alpha, mask, result), radius});
+    return result;
+}
+
+Array lens_blur(const Array& source, std::int64_t factor, const FloatArray& runs, const std::string& edges,
+                bool last_is_alpha, const py::object& alpha, const py::object& mask, const FloatArray& decode,
+                const FloatArray& encode, float gain, const FloatArray& dim) {
+    Array result(source.dtype(), shape_of(source));
+    LensBlur call{layer(source, edges, last_is_alpha, alpha, mask, result), factor, runs.data(), runs.shape(0) / 2};
+    call.layer.decode = decode.data();
+    call.layer.encode = encode.data();
+    call.layer.gain = gain;
+    call.layer.dim = dim.data();
+    run(&KernelTable::lens_blur, call);
+    return result;
+}
+
+Array mosaic(const Array& source, const py::array_t<std::int64_t, py::array::c_style>& regions, bool last_is_alpha,
+             const py::object& alpha, const py::object& mask) {
+    Array result(source.dtype(), shape_of(source));
+    std::memcpy(result.mutable_data(), source.data(), static_cast<std::size_t>(source.nbytes()));
+    run(&KernelTable::mosaic, Mosaic{layer(source, "replicate", last_is_alpha, alpha, mask, result), regions.data(),
+                                     regions.shape(0)});
     return result;
 }
 
@@ -198,11 +256,15 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.def("set_poison", set_poison, py::arg("on"), "For tests: fill the kernels' fresh memory with NaN.");
     m.def("area_average", area_average);
     m.def("apply_coefficients", apply_coefficients);
+    m.def("box_blur", box_blur);
     m.def("box_filter", box_filter);
     m.def("closed_form", closed_form);
     m.def("expand_trimap", expand_trimap);
     m.def("foreground_multilevel", foreground_multilevel);
+    m.def("gaussian_blur", gaussian_blur);
     m.def("guided_coefficients", guided_coefficients);
     m.def("guided_filter", guided_filter);
+    m.def("lens_blur", lens_blur);
+    m.def("mosaic", mosaic);
     m.def("sample_colours", sample_colours);
 }

@@ -18,6 +18,15 @@ def area_average(source: NDArray[Any], height: int, width: int, /) -> NDArray[np
 def apply_coefficients(
     guide: NDArray[Any], coefficients: NDArray[np.float32], /
 ) -> NDArray[np.float32]: ...
+def box_blur(
+    source: NDArray[Any],
+    radius: int,
+    edges: str,
+    last_is_alpha: bool,
+    alpha: NDArray[np.float32] | None,
+    mask: NDArray[np.float32] | None,
+    /,
+) -> NDArray[Any]: ...
 def box_filter(source: NDArray[Any], radius: int, /) -> NDArray[np.float32]: ...
 def closed_form(
     image: NDArray[Any],
@@ -48,6 +57,17 @@ def foreground_multilevel(
     return_background: bool,
     /,
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
+def gaussian_blur(
+    source: NDArray[Any],
+    sigma: float,
+    factor: int,
+    taps: NDArray[np.float32],
+    edges: str,
+    last_is_alpha: bool,
+    alpha: NDArray[np.float32] | None,
+    mask: NDArray[np.float32] | None,
+    /,
+) -> NDArray[Any]: ...
 def guided_coefficients(
     guide: NDArray[Any],
     source: NDArray[np.float32],
@@ -66,6 +86,28 @@ def guided_filter(
     least_weight: float,
     /,
 ) -> NDArray[np.float32]: ...
+def lens_blur(
+    source: NDArray[Any],
+    factor: int,
+    runs: NDArray[np.float32],
+    edges: str,
+    last_is_alpha: bool,
+    alpha: NDArray[np.float32] | None,
+    mask: NDArray[np.float32] | None,
+    decode: NDArray[np.float32],
+    encode: NDArray[np.float32],
+    gain: float,
+    dim: NDArray[np.float32],
+    /,
+) -> NDArray[Any]: ...
+def mosaic(
+    source: NDArray[Any],
+    regions: NDArray[np.int64],
+    last_is_alpha: bool,
+    alpha: NDArray[np.float32] | None,
+    mask: NDArray[np.float32] | None,
+    /,
+) -> NDArray[Any]: ...
 def sample_colours(
     image: NDArray[Any],
     trimap: NDArray[np.uint8],

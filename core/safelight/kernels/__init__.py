@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from . import _checks
 from ._backend import Backend, backend
+from ._blur import Edges, box_filter, gaussian_blur, lens_blur, mosaic
 from ._closed_form import Solution, closed_form
 from ._sampling import expand_trimap, sample_colours
 
 __all__ = [
     "Backend",
+    "Edges",
     "Solution",
     "area_average",
     "backend",
@@ -30,8 +32,11 @@ __all__ = [
     "closed_form",
     "expand_trimap",
     "foreground_multilevel",
+    "gaussian_blur",
     "guided_filter",
     "guided_upsample",
+    "lens_blur",
+    "mosaic",
     "sample_colours",
 ]
 
@@ -71,33 +76,6 @@ def area_average(source: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.flo
     height = _checks.whole_number("the result's height", shape[0], least=1, most=source.shape[0])
     width = _checks.whole_number("the result's width", shape[1], least=1, most=source.shape[1])
     return backend().kernels.area_average(source, height, width)
-
-
-def box_filter(source: NDArray[Any], radius: int) -> NDArray[np.float32]:
-    """Mean over the square window of ``2 radius + 1`` pixels a side; at the borders of the pixels that exist.
-
-    The time does not depend on the radius.
-
-    Parameters
-    ----------
-    source : ndarray of shape (height, width) or (height, width, channels), uint8, uint16 or float32
-    radius : int
-        0 or more.
-
-    Returns
-    -------
-    ndarray of the source's shape, float32
-        In the source's own units: the mean of uint8 values lies in [0, 255]. Agrees with the specification
-        within 1e-6 of the source's largest value.
-
-    Raises
-    ------
-    InputError
-        The source is not such an array, or the radius is negative.
-    """
-    source = _checks.pixels("source", source)
-    radius = min(_checks.whole_number("radius", radius, least=0), max(source.shape[:2]))  # more is the same
-    return backend().kernels.box_filter(source, radius)
 
 
 def guided_filter(

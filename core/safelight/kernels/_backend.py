@@ -38,6 +38,17 @@ class Kernels(Protocol):
         self, guide: NDArray[Any], coefficients: NDArray[np.float32], clip: float, /
     ) -> NDArray[np.float32]: ...
 
+    def box_blur(
+        self,
+        source: NDArray[Any],
+        radius: int,
+        edges: str,
+        last_is_alpha: bool,
+        alpha: NDArray[np.float32] | None,
+        mask: NDArray[np.float32] | None,
+        /,
+    ) -> NDArray[Any]: ...
+
     def box_filter(self, source: NDArray[Any], radius: int, /) -> NDArray[np.float32]: ...
 
     def closed_form(
@@ -76,6 +87,19 @@ class Kernels(Protocol):
         /,
     ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
 
+    def gaussian_blur(
+        self,
+        source: NDArray[Any],
+        sigma: float,
+        factor: int,
+        taps: NDArray[np.float32],
+        edges: str,
+        last_is_alpha: bool,
+        alpha: NDArray[np.float32] | None,
+        mask: NDArray[np.float32] | None,
+        /,
+    ) -> NDArray[Any]: ...
+
     def guided_coefficients(
         self,
         guide: NDArray[Any],
@@ -97,6 +121,32 @@ class Kernels(Protocol):
         least_weight: float,
         /,
     ) -> NDArray[np.float32]: ...
+
+    def lens_blur(
+        self,
+        source: NDArray[Any],
+        factor: int,
+        runs: NDArray[np.float32],
+        edges: str,
+        last_is_alpha: bool,
+        alpha: NDArray[np.float32] | None,
+        mask: NDArray[np.float32] | None,
+        decode: NDArray[np.float32],
+        encode: NDArray[np.float32],
+        gain: float,
+        dim: NDArray[np.float32],
+        /,
+    ) -> NDArray[Any]: ...
+
+    def mosaic(
+        self,
+        source: NDArray[Any],
+        regions: NDArray[np.int64],
+        last_is_alpha: bool,
+        alpha: NDArray[np.float32] | None,
+        mask: NDArray[np.float32] | None,
+        /,
+    ) -> NDArray[Any]: ...
 
     def sample_colours(
         self,

@@ -21,13 +21,17 @@ __all__ = [
     "Floats",
     "apply_coefficients",
     "area_average",
+    "box_blur",
     "box_filter",
     "closed_form",
     "compiled",
     "expand_trimap",
     "foreground_multilevel",
+    "gaussian_blur",
     "guided_coefficients",
     "guided_filter",
+    "lens_blur",
+    "mosaic",
     "run_strips",
     "sample_colours",
     "set_threads",
@@ -396,3 +400,57 @@ def sample_colours(*arguments: Any) -> Floats:
     from ._numba_sampling import sample_colours as sample
 
     return sample(*arguments)
+
+
+def gaussian_blur(
+    source: Array,
+    sigma: float,
+    factor: int,
+    taps: Floats,
+    edges: str,
+    last_is_alpha: bool,
+    alpha: Floats | None,
+    mask: Floats | None,
+) -> Array:
+    """Blur by the plan of ``factor`` and ``taps``; the result has the source's shape and dtype."""
+    from . import _numba_blur
+
+    return _numba_blur.gaussian_blur(source, sigma, factor, taps, edges, last_is_alpha, alpha, mask)
+
+
+def box_blur(
+    source: Array, radius: int, edges: str, last_is_alpha: bool, alpha: Floats | None, mask: Floats | None
+) -> Array:
+    """Mean over the window, with edges, in the source's shape and dtype."""
+    from . import _numba_windows
+
+    return _numba_windows.box_blur(source, radius, edges, last_is_alpha, alpha, mask)
+
+
+def lens_blur(
+    source: Array,
+    factor: int,
+    runs: Floats,
+    edges: str,
+    last_is_alpha: bool,
+    alpha: Floats | None,
+    mask: Floats | None,
+    decode: Floats,
+    encode: Floats,
+    gain: float,
+    dim: Floats,
+) -> Array:
+    """Mean over an aperture, in linear light, in the source's shape and dtype."""
+    from . import _numba_windows
+
+    tables = (decode, encode, gain, dim)
+    return _numba_windows.lens_blur(source, factor, runs, edges, last_is_alpha, alpha, mask, *tables)
+
+
+def mosaic(
+    source: Array, regions: NDArray[np.int64], last_is_alpha: bool, alpha: Floats | None, mask: Floats | None
+) -> Array:
+    """Tiles become their means."""
+    from . import _numba_windows
+
+    return _numba_windows.mosaic(source, regions, last_is_alpha, alpha, mask)

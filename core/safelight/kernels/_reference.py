@@ -11,6 +11,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from ._reference_blur import box_blur, gaussian_blur, gaussian_matrix, lens_blur, mosaic
+
 __all__ = [
     "OVER_RELAXATION",
     "Doubles",
@@ -18,15 +20,20 @@ __all__ = [
     "Pixels",
     "apply_coefficients",
     "area_average",
+    "box_blur",
     "box_filter",
     "closed_form",
     "doubled",
     "expand_trimap",
     "foreground_multilevel",
     "from_unit",
+    "gaussian_blur",
+    "gaussian_matrix",
     "guided_coefficients",
     "guided_filter",
     "halved",
+    "lens_blur",
+    "mosaic",
     "neighbours",
     "relax",
     "sample_colours",

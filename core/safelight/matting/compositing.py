@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import math
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from ..errors import InputError
-from ..kernels import box_filter
+from ..kernels import box_filter, foreground_multilevel, gaussian_blur, lens_blur
 from ..threads import in_threads
-from ._resize import fit_within, resize_plane
 
-__all__ = ["alpha_levels", "blur_background", "composite", "cover"]
+__all__ = ["Aperture", "alpha_levels", "blur_background", "composite", "cover"]
+
+Aperture = Literal["disc", "polygon", "gaussian"]
 
 _STRIP = 64  # rows at a time: no float copy of a large picture is made, and they stay in the cache
 _LOW_STRIP, _HIGH_STRIP = 16, 256
-_BLUR_SIDE = 768  # a blurred picture carries no more
+_MOST_STRENGTH = 0.2
+_MARGIN = 0.003  # of the diagonal: around the subject the background is not trusted
+_STEEPNESS = 3.0  # a third of the window's alpha is as good as the whole
+_HIDDEN = 0.002  # what the estimate behind the subject counts, where nothing else does
 
 
 def composite(foreground: NDArray[Any], alpha: NDArray[np.float32], background: NDArray[Any]) -> NDArray[Any]:
@@ -84,36 +88,70 @@ def alpha_levels(alpha: NDArray[np.float32], dtype: DTypeLike) -> NDArray[Any]:
     return levels
 
 
-def blur_background(image: NDArray[Any], alpha: NDArray[np.float32], *, sigma: float = 0.02) -> NDArray[Any]:
+def blur_background(
+    image: NDArray[Any],
+    alpha: NDArray[np.float32],
+    *,
+    strength: float = 0.015,
+    aperture: Aperture = "disc",
+    blades: int = 6,
+    rotation: float = 0.0,
+    highlight: float = 2.0,
+    visible: NDArray[np.float32] | None = None,
+) -> NDArray[Any]:
     """Blur what is behind the subject, without the subject's colours bleeding into it.
 
     Parameters
     ----------
-    image : ndarray of shape (height, width, 3), uint8 or uint16
+    image : ndarray of shape (height, width, 3), uint8, uint16 or float32
     alpha : ndarray of shape (height, width), float32 in [0, 1]
-        The subject; it is left out of the average.
-    sigma
-        As a share of the diagonal.
+        The subject; it is left out of the average, and a little around it, where its matte may have missed something.
+    strength : float
+        Radius of the aperture as a share of the picture's diagonal, above 0 and at most 0.2.
+    aperture : {"disc", "polygon", "gaussian"}
+        The Gaussian has the disc's spread, a sigma of half its radius.
+    blades, rotation
+        Of the polygon; see `safelight.kernels.lens_blur`.
+    highlight : float
+        In stops; see `safelight.kernels.lens_blur`. The Gaussian knows none.
+    visible : ndarray of shape (height, width), float32 in [0, 1], optional
+        The picture's own alpha: what is transparent has no colour to give.
 
     Returns
     -------
     ndarray of the image's shape and dtype
-        The background alone; where the subject hides it all, the colours around it.
+        The background alone. Behind the subject, where nothing of it is seen, it is what lies around, blurred; the colours
+        come from Germer et al. 2020, "Fast Multi-Level Foreground Estimation".
+
+    Raises
+    ------
+    InputError
+        An argument is not what it must be.
     """
-    height, width = fit_within(alpha.shape, _BLUR_SIDE)
-    top = 65535.0 if image.dtype == np.uint16 else 255.0
-    visible = 1.0 - resize_plane(alpha, height, width)
-    planes = [_small_plane(image, channel, height, width) * visible for channel in range(3)]
-    reach = sigma * math.hypot(height, width)
-    # A second, wide and faint average fills the middle of large subjects, where the first sees nothing.
-    near, far = _radius(reach), _radius(6.0 * reach)
-    weight = _blurred(visible, near) + 1e-3 * _blurred(visible, far) + 1e-9
-    result = np.empty_like(image)
-    for channel, plane in enumerate(planes):
-        mean = (_blurred(plane, near) + 1e-3 * _blurred(plane, far)) / weight
-        large = resize_plane(np.clip(mean, 0.0, top).astype(np.float32), *alpha.shape)
-        result[..., channel] = (large + 0.5).astype(image.dtype)
-    return result
+    if aperture not in get_args(Aperture):
+        raise InputError(f"aperture must be one of {', '.join(get_args(Aperture))}, but is {aperture!r}")
+    if not 0 < strength <= _MOST_STRENGTH:
+        raise InputError(f"strength must be above 0 and at most {_MOST_STRENGTH:g}, but is {strength:g}")
+    _, background = foreground_multilevel(image, alpha, return_background=True)
+    diagonal = math.hypot(*alpha.shape)
+    radius = max(0.6, strength * diagonal)
+    weight = _background_weight(alpha, max(1, round(_MARGIN * diagonal)))
+    if visible is not None:
+        weight *= visible
+    if aperture == "gaussian":
+        return gaussian_blur(background, radius / 2, alpha=weight, edges="reflect")
+    sides = blades if aperture == "polygon" else 0
+    return lens_blur(
+        background, radius, blades=sides, rotation=rotation, highlight=highlight, alpha=weight, edges="reflect"
+    )
+
+
+def _background_weight(alpha: NDArray[np.float32], margin: int) -> NDArray[np.float32]:
+    """Return how much each pixel tells of the background: little beside the subject, next to nothing behind it."""
+    near = box_filter(alpha, margin)
+    near *= np.float32(_STEEPNESS)
+    np.maximum(near, alpha, out=near)
+    return np.clip(1.0 - near, np.float32(_HIDDEN), 1.0, out=near)
 
 
 def cover(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
@@ -123,17 +161,3 @@ def cover(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8
     top, left = (image.shape[0] - crop_height) / 2, (image.shape[1] - crop_width) / 2
     box = (left, top, left + crop_width, top + crop_height)
     return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.LANCZOS, box=box))
-
-
-def _small_plane(image: NDArray[Any], channel: int, height: int, width: int) -> NDArray[np.float32]:
-    return resize_plane(image[..., channel].astype(np.float32), height, width)
-
-
-def _radius(sigma: float) -> int:
-    return max(1, round((math.sqrt(4.0 * sigma * sigma + 1.0) - 1.0) / 2.0))
-
-
-def _blurred(plane: NDArray[np.float32], radius: int) -> NDArray[np.float32]:
-    for _ in range(3):
-        plane = box_filter(plane, radius)
-    return plane
