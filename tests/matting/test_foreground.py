@@ -79,7 +79,8 @@ def test_blur_fusion_is_what_its_author_wrote() -> None:
     foreground = background = image.astype(np.float64)
     for radius in (90, 6):
         blurred, rest = mean(a, radius), mean(1 - a, radius)
-        foreground, background = mean(foreground * a, radius) / blurred, mean(background * (1 - a), radius) / rest
+        foreground = mean(foreground * a, radius) / np.maximum(blurred, 1e-9)
+        background = mean(background * (1 - a), radius) / np.maximum(rest, 1e-9)
         foreground = np.clip(foreground + a * (image - a * foreground - (1 - a) * background), 0, 1)
     ours = estimate_foreground(image, alpha, method="blur_fusion")
     seen = alpha > 0.05
