@@ -9,18 +9,21 @@ from ._reference import OVER_RELAXATION, sweeps_at
 
 __all__ = ["estimate"]
 
+_DOWN, _RIGHT = (0, 0, -1, 1), (-1, 1, 0, 0)  # to the four neighbours
+
 
 @compiled
 def _halve_strip(begin: int, end: int, values: Array, unit: float, result: Floats) -> None:
     height, width, channels = values.shape
+    share = np.float32(0.25 * unit)
     for y in range(begin, end):
         lower = min(2 * y + 1, height - 1)
         for x in range(result.shape[1]):
             right = min(2 * x + 1, width - 1)
             for c in range(channels):
-                upper_sum = float(values[2 * y, 2 * x, c]) + float(values[2 * y, right, c])
-                lower_sum = float(values[lower, 2 * x, c]) + float(values[lower, right, c])
-                result[y, x, c] = (upper_sum + lower_sum) * 0.25 * unit
+                upper_sum = np.float32(values[2 * y, 2 * x, c]) + np.float32(values[2 * y, right, c])
+                lower_sum = np.float32(values[lower, 2 * x, c]) + np.float32(values[lower, right, c])
+                result[y, x, c] = (upper_sum + lower_sum) * share
 
 
 def _halved(values: Array, unit: float) -> Floats:
@@ -31,20 +34,31 @@ def _halved(values: Array, unit: float) -> Floats:
 
 @compiled
 def _start_strip(
-    begin: int, end: int, image: Array, unit: float, alpha: Array, known: float, coarse: Floats, result: Floats
+    begin: int,
+    end: int,
+    image: Array,
+    unit: float,
+    alpha: Array,
+    coarse_foreground: Floats,
+    coarse_background: Floats,
+    foreground: Floats,
+    background: Floats,
 ) -> None:
-    """First colours of a level: its parents', and the image's own where alpha is the known value."""
+    """First colours of a level: its parents', and the image's own where they are known."""
+    scale = np.float32(unit)
     for y in range(begin, end):
         for x in range(image.shape[1]):
+            a = alpha[y, x, 0]
             for c in range(3):
-                own = alpha[y, x, 0] == known
-                result[y, x, c] = image[y, x, c] * unit if own else coarse[y // 2, x // 2, c]
+                own = image[y, x, c] * scale
+                foreground[y, x, c] = own if a >= 1 else coarse_foreground[y // 2, x // 2, c]
+                background[y, x, c] = own if a <= 0 else coarse_background[y // 2, x // 2, c]
 
 
-def _start(image: Array, unit: float, alpha: Array, known: float, coarse: Floats) -> Floats:
-    result = np.empty(image.shape, np.float32)
-    run_strips(_start_strip, image.shape[0], STRIP, image, unit, alpha, known, coarse, result)
-    return result
+def _start(image: Array, unit: float, alpha: Array, foreground: Floats, background: Floats) -> tuple[Floats, Floats]:
+    started = np.empty(image.shape, np.float32), np.empty(image.shape, np.float32)
+    run_strips(_start_strip, image.shape[0], STRIP, image, unit, alpha, foreground, background, *started)
+    return started
 
 
 @compiled
@@ -63,43 +77,58 @@ def _relax_strip(
 ) -> None:
     """One sweep over the red (0) or black (1) unknown pixels."""
     height, width = alpha.shape[:2]
+    base, slope = np.float32(regularization), np.float32(gradient_weight)
+    scale, speed, zero, one = np.float32(unit), np.float32(relaxation), np.float32(0), np.float32(1)
     for y in range(begin, end):
         for x in range((y + colour) % 2, width, 2):
             a = alpha[y, x, 0]
             if a <= 0 or a >= 1:
                 continue
-            total, gain = 0.0, a * a + (1 - a) * (1 - a)
-            f, b = np.zeros(3), np.zeros(3)
-            for dy, dx in ((0, -1), (0, 1), (-1, 0), (1, 0)):
-                j, i = y + dy, x + dx
+            total = np.float32(0)
+            f0 = f1 = f2 = b0 = b1 = b2 = np.float32(0)
+            for k in range(4):
+                j, i = y + _DOWN[k], x + _RIGHT[k]
                 if j < 0 or j >= height or i < 0 or i >= width:
                     continue
-                weight = regularization + gradient_weight * abs(a - alpha[j, i, 0])
+                weight = base + slope * abs(a - alpha[j, i, 0])
                 total += weight
-                for c in range(3):
-                    f[c] += weight * foreground[j, i, c]
-                    b[c] += weight * background[j, i, c]
+                f0 += weight * foreground[j, i, 0]
+                f1 += weight * foreground[j, i, 1]
+                f2 += weight * foreground[j, i, 2]
+                b0 += weight * background[j, i, 0]
+                b1 += weight * background[j, i, 1]
+                b2 += weight * background[j, i, 2]
+            share, rest = np.float32(1) / total, np.float32(1) - a
+            gain = np.float32(1) / (a * a + rest * rest + total)
             for c in range(3):
-                mean_f, mean_b = f[c] / total, b[c] / total
-                error = (image[y, x, c] * unit - a * mean_f - (1 - a) * mean_b) / (gain + total)
+                f = share * (f0 if c == 0 else f1 if c == 1 else f2)
+                b = share * (b0 if c == 0 else b1 if c == 1 else b2)
+                error = gain * (image[y, x, c] * scale - a * f - rest * b)
                 old_f, old_b = foreground[y, x, c], background[y, x, c]
-                foreground[y, x, c] = min(max(old_f + relaxation * (mean_f + a * error - old_f), 0.0), 1.0)
-                background[y, x, c] = min(max(old_b + relaxation * (mean_b + (1 - a) * error - old_b), 0.0), 1.0)
+                foreground[y, x, c] = min(max(old_f + speed * (f + a * error - old_f), zero), one)
+                background[y, x, c] = min(max(old_b + speed * (b + rest * error - old_b), zero), one)
 
 
 @compiled
-def _finish_strip(begin: int, end: int, colours: Floats, most: float, result: Array) -> None:
+def _finish_strip(
+    begin: int, end: int, colours: Floats, most: float, alpha: Floats, clear: bool, result: Array
+) -> None:
+    """Round to whole numbers; clear what alpha, rounded in the same way, hides."""
+    top, half = np.float32(most), np.float32(0.5)
     for y in range(begin, end):
         for x in range(result.shape[1]):
+            hidden = clear and alpha[y, x] * top + half < 1
             for c in range(3):
-                result[y, x, c] = int(colours[y, x, c] * most + 0.5)
+                result[y, x, c] = 0 if hidden else int(colours[y, x, c] * top + half)
 
 
-def _finish(colours: Floats, like: Array) -> Array:
+def _finish(colours: Floats, like: Array, alpha: Floats, clear: bool) -> Array:
     if like.dtype.kind == "f":
+        if clear:
+            colours[alpha <= 0] = 0
         return colours
     result = np.empty_like(like)
-    run_strips(_finish_strip, like.shape[0], STRIP, colours, 1.0 / unit_scale(like), result)
+    run_strips(_finish_strip, like.shape[0], STRIP, colours, 1.0 / unit_scale(like), alpha, clear, result)
     return result
 
 
@@ -121,8 +150,7 @@ def estimate(
     background = foreground.copy()
     for level in range(len(levels) - 2, -1, -1):
         level_image, unit, level_alpha = levels[level]
-        foreground = _start(level_image, unit, level_alpha, 1.0, foreground)
-        background = _start(level_image, unit, level_alpha, 0.0, background)
+        foreground, background = _start(level_image, unit, level_alpha, foreground, background)
         sweeps = sweeps_at(level, small_iterations, big_iterations)
         for sweep in range(sweeps):
             relaxation = OVER_RELAXATION if sweep + 1 < sweeps else 1.0
@@ -132,8 +160,5 @@ def estimate(
                     _relax_strip, level_image.shape[0], STRIP,
                     level_image, unit, level_alpha, *weights, foreground, background,
                 )  # fmt: skip
-    result = _finish(foreground, image)
-    if clear:
-        most = np.float32(1.0 / unit_scale(image))
-        result[alpha <= 0 if image.dtype.kind == "f" else alpha * most + np.float32(0.5) < 1] = 0
-    return (result, _finish(background, image)) if return_background else result
+    result = _finish(foreground, image, alpha, clear)
+    return (result, _finish(background, image, alpha, False)) if return_background else result
