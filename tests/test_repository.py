@@ -15,7 +15,7 @@ import pytest
 
 ROOT = Path(__file__).resolve().parents[1]
 TOP = {".ci", ".clang-format", ".gitattributes", ".github", ".gitignore", "CHANGELOG.md", "CMakeLists.txt"}
-TOP |= {"LICENSE", "README.md", "benchmarks", "core", "docs", "plugins", "pyproject.toml", "tests"}
+TOP |= {"CMakePresets.json", "LICENSE", "README.md", "benchmarks", "core", "docs", "plugins", "pyproject.toml", "tests"}
 LARGEST = 400_000
 PICTURES = re.compile(r"docs/[^/]+\.(png|jpg)")
 
