@@ -21,6 +21,7 @@ namespace {
      target::area_average,          \
      target::apply_coefficients,    \
      target::box_filter,            \
+     target::closed_form,           \
      target::foreground_multilevel, \
      target::guided_filter}
 const KernelTable baseline_table = SAFELIGHT_TABLE(baseline);

@@ -30,7 +30,7 @@ struct Pixels {
     std::int64_t height, width, channels;
 };
 
-enum class Status { done, out_of_memory };
+enum class Status { done, out_of_memory, stopped };
 
 struct BoxFilter {
     Pixels source;
@@ -71,11 +71,32 @@ struct ForegroundMultilevel {
     void* background;  // the same, or null
 };
 
+struct Convergence {
+    std::int64_t iterations;
+    double residual_squared;  // of the system, as a share of its right side
+    bool converged;
+};
+
+// Minimises a^T L a + sum of weight (a - prior)^2, L being the matting Laplacian, over the pixels that are unknown.
+struct ClosedForm {
+    Pixels image;                // 3 channels, at least 3 x 3
+    const std::uint8_t* trimap;  // (height, width): 0 background, 128 unknown, 255 foreground
+    const float* weight;         // (height, width) or null
+    const float* prior;          // (height, width), or null without a weight; iterations start there
+    double eps, tolerance;
+    std::int64_t most_iterations;
+    bool (*report)(void* context, const Convergence& reached);  // or null; false stops
+    void* context;
+    float* alpha;  // (height, width)
+    Convergence* reached;
+};
+
 struct KernelTable {
     const char* name;
     Status (*area_average)(const AreaAverage&);
     Status (*apply_coefficients)(const ApplyCoefficients&);
     Status (*box_filter)(const BoxFilter&);
+    Status (*closed_form)(const ClosedForm&);
     Status (*foreground_multilevel)(const ForegroundMultilevel&);
     Status (*guided_filter)(const GuidedFilter&);
 };
@@ -85,6 +106,7 @@ struct KernelTable {
     Status area_average(const AreaAverage&);                   \
     Status apply_coefficients(const ApplyCoefficients&);       \
     Status box_filter(const BoxFilter&);                       \
+    Status closed_form(const ClosedForm&);                     \
     Status foreground_multilevel(const ForegroundMultilevel&); \
     Status guided_filter(const GuidedFilter&);                 \
     }

@@ -3,6 +3,8 @@
 #include <pybind11/pybind11.h>
 #include <pybind11/stl.h>
 
+#include <cmath>
+#include <exception>
 #include <new>
 #include <string>
 #include <vector>
@@ -16,6 +18,7 @@ namespace {
 
 using Array = py::array;
 using FloatArray = py::array_t<float, py::array::c_style>;
+using ByteArray = py::array_t<std::uint8_t, py::array::c_style>;
 
 PixelType pixel_type(const Array& array) {
     if (py::isinstance<py::array_t<std::uint8_t>>(array)) return PixelType::uint8;
@@ -107,6 +110,49 @@ py::object foreground_multilevel(const Array& image, const FloatArray& alpha, st
     return std::move(foreground);
 }
 
+// Tells Python between iterations how far they are. What it raises stops the kernel, and goes on from there.
+struct Report {
+    py::object callback;
+    std::exception_ptr raised;
+
+    static bool pass_on(void* context, const Convergence& reached) {
+        Report& report = *static_cast<Report*>(context);
+        const py::gil_scoped_acquire held;
+        try {
+            if (report.callback.is_none())
+                return PyErr_CheckSignals() == 0 || throw_current();
+            report.callback(reached.iterations, std::sqrt(reached.residual_squared));
+            return true;
+        } catch (...) {
+            report.raised = std::current_exception();
+            return false;
+        }
+    }
+    [[noreturn]] static bool throw_current() { throw py::error_already_set(); }
+};
+
+py::object closed_form(const Array& image, const ByteArray& trimap, const py::object& weight, const py::object& prior,
+                       double eps, double tolerance, std::int64_t most_iterations, const py::object& callback) {
+    FloatArray alpha({image.shape(0), image.shape(1)});
+    Convergence reached{};
+    Report report{callback, nullptr};
+    ClosedForm call{};
+    call.image = pixels(image);
+    call.trimap = trimap.data();
+    if (!weight.is_none()) call.weight = weight.cast<FloatArray>().data();
+    if (!prior.is_none()) call.prior = prior.cast<FloatArray>().data();
+    call.eps = eps;
+    call.tolerance = tolerance;
+    call.most_iterations = most_iterations;
+    call.report = Report::pass_on;
+    call.context = &report;
+    call.alpha = alpha.mutable_data();
+    call.reached = &reached;
+    run(&KernelTable::closed_form, call);
+    if (report.raised) std::rethrow_exception(report.raised);
+    return py::make_tuple(alpha, reached.iterations, std::sqrt(reached.residual_squared), reached.converged);
+}
+
 std::vector<std::string> target_names() {
     std::vector<std::string> names;
     for (const KernelTable* const* table = targets(); *table != nullptr; ++table) names.emplace_back((*table)->name);
@@ -136,6 +182,7 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.def("area_average", area_average);
     m.def("apply_coefficients", apply_coefficients);
     m.def("box_filter", box_filter);
+    m.def("closed_form", closed_form);
     m.def("foreground_multilevel", foreground_multilevel);
     m.def("guided_coefficients", guided_coefficients);
     m.def("guided_filter", guided_filter);
