@@ -1326,7 +1326,7 @@ Status solve(const ClosedForm& call, float scale) {
     every_strip(solver, [&](const Strip& strip, int64_t, int) { impose(solver, strip); });
     every_strip(solver, [&](const Strip& strip, int64_t, int) { cut_known(solver, strip); });
     every_strip(solver, [&](const Strip& strip, int64_t, int) { add_data(solver, strip); });
-    const double norm = dot(solver, solver.r, solver.r);
+    double norm = dot(solver, solver.r, solver.r);
     if (call.prior != nullptr)  // start there
         every_strip(solver, [&](const Strip& strip, int64_t, int) {
             for (int64_t k = strip.first_run; k < strip.end_run; ++k) {
@@ -1342,6 +1342,7 @@ Status solve(const ClosedForm& call, float scale) {
     });
     if (!build_levels(solver)) return Status::out_of_memory;
     if (stopped()) return Status::stopped;
+    if (norm == 0.0) norm = dot(solver, solver.r, solver.r);
     if (!iterate(solver, call.tolerance * call.tolerance * norm, norm > 0.0 ? 1.0 / norm : 1.0, reached))
         return Status::stopped;
     write_alpha(solver);

@@ -1,5 +1,6 @@
 """Types of the compiled module; private, see ``safelight.kernels``."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -18,6 +19,17 @@ def apply_coefficients(
     guide: NDArray[Any], coefficients: NDArray[np.float32], /
 ) -> NDArray[np.float32]: ...
 def box_filter(source: NDArray[Any], radius: int, /) -> NDArray[np.float32]: ...
+def closed_form(
+    image: NDArray[Any],
+    trimap: NDArray[np.uint8],
+    weight: NDArray[np.float32] | None,
+    prior: NDArray[np.float32] | None,
+    eps: float,
+    tolerance: float,
+    max_iterations: int,
+    report: Callable[[int, float], None] | None,
+    /,
+) -> tuple[NDArray[np.float32], int, float, bool]: ...
 def foreground_multilevel(
     image: NDArray[Any],
     alpha: NDArray[np.float32],

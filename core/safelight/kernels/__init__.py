@@ -17,12 +17,15 @@ from numpy.typing import NDArray
 
 from . import _checks
 from ._backend import Backend, backend
+from ._closed_form import Solution, closed_form
 
 __all__ = [
     "Backend",
+    "Solution",
     "area_average",
     "backend",
     "box_filter",
+    "closed_form",
     "foreground_multilevel",
     "guided_filter",
     "guided_upsample",

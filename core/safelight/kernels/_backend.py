@@ -10,6 +10,7 @@ from __future__ import annotations
 import functools
 import importlib
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Protocol, cast
 
@@ -36,6 +37,19 @@ class Kernels(Protocol):
     def apply_coefficients(self, guide: NDArray[Any], coefficients: NDArray[np.float32], /) -> NDArray[np.float32]: ...
 
     def box_filter(self, source: NDArray[Any], radius: int, /) -> NDArray[np.float32]: ...
+
+    def closed_form(
+        self,
+        image: NDArray[Any],
+        trimap: NDArray[np.uint8],
+        weight: NDArray[np.float32] | None,
+        prior: NDArray[np.float32] | None,
+        eps: float,
+        tolerance: float,
+        max_iterations: int,
+        report: Callable[[int, float], None] | None,
+        /,
+    ) -> tuple[NDArray[np.float32], int, float, bool]: ...
 
     def foreground_multilevel(
         self,

@@ -22,6 +22,7 @@ __all__ = [
     "apply_coefficients",
     "area_average",
     "box_filter",
+    "closed_form",
     "compiled",
     "foreground_multilevel",
     "guided_coefficients",
@@ -369,3 +370,10 @@ def foreground_multilevel(
 
     weights = (regularization, gradient_weight)
     return estimate(image, alpha, small_iterations, big_iterations, *weights, return_background)
+
+
+def closed_form(*arguments: Any) -> tuple[Floats, int, float, bool]:
+    """Alpha of the closed form, iterations, residual, and whether they converged."""
+    from ._numba_closed_form import closed_form as solve
+
+    return solve(*arguments)

@@ -19,6 +19,7 @@ __all__ = [
     "apply_coefficients",
     "area_average",
     "box_filter",
+    "closed_form",
     "doubled",
     "foreground_multilevel",
     "from_unit",
@@ -238,3 +239,10 @@ def foreground_multilevel(
         )
     result = from_unit(foreground, image)
     return (result, from_unit(background, image)) if return_background else result
+
+
+def closed_form(*arguments: Any) -> tuple[Floats, int, float, bool]:
+    """Alpha of the closed form, iterations, residual, and whether they converged."""
+    from ._reference_closed_form import closed_form as solve
+
+    return solve(*arguments)
