@@ -24,7 +24,7 @@ using std::int64_t;
 using std::uint8_t;
 
 constexpr int64_t cell = 8;  // pixels between two nodes
-constexpr float right_share[cell] = {0.0f,        1.0f / 12.0f, 3.0f / 12.0f,  5.0f / 12.0f,
+constexpr float right_share[cell] = {0.0f,         1.0f / 12.0f, 3.0f / 12.0f,  5.0f / 12.0f,
                                      7.0f / 12.0f, 9.0f / 12.0f, 11.0f / 12.0f, 1.0f};
 constexpr int planes = 13;
 constexpr int64_t pad = 16;  // floats before and after each plane: runs look two pixels past their ends
@@ -99,10 +99,10 @@ struct Strip {
 
 struct Level {
     int64_t rows, columns, count;
-    int32_t* numbers;     // (rows, columns): the node's number, or -1
+    int32_t* numbers;       // (rows, columns): the node's number, or -1
     int32_t *row, *column;  // of each node
-    double* blocks;       // 9 per node, 4 x 4 each, stored by columns
-    int32_t* neighbours;  // 8 per node: first those swept before it, then those after it
+    double* blocks;         // 9 per node, 4 x 4 each, stored by columns
+    int32_t* neighbours;    // 8 per node: first those swept before it, then those after it
     uint8_t *before, *all;
     double *right, *rest, *result;  // 4 per node
     int64_t strips[most_level_strips + 1];
@@ -153,7 +153,8 @@ void in_parallel(int64_t tasks, int slots, const F& body) {
 
 template <typename F>
 void every_strip(const Solver& solver, const F& body) {
-    in_parallel(solver.strip_count, solver.slots, [&](int64_t task, int slot) { body(solver.strips[task], task, slot); });
+    in_parallel(solver.strip_count, solver.slots,
+                [&](int64_t task, int slot) { body(solver.strips[task], task, slot); });
 }
 
 // Even strips, then odd ones, or the other way round.
@@ -373,8 +374,8 @@ void assemble(const Solver& solver, int64_t y, int64_t x, int64_t count, const i
     for (int k = 0; k < 6; ++k) {
         const int a = one[k], b = other[k];
         for (int64_t i = 0; i < count + 2; ++i)
-            sums[3 + k][i] = image[0][a][i] * image[0][b][i] + image[1][a][i] * image[1][b][i] +
-                             image[2][a][i] * image[2][b][i];
+            sums[3 + k][i] =
+                image[0][a][i] * image[0][b][i] + image[1][a][i] * image[1][b][i] + image[2][a][i] * image[2][b][i];
     }
     for (int k = 0; k < 9; ++k)
         for (int64_t i = 0; i < count; ++i) sums[k][i] = sums[k][i] + sums[k][i + 1] + sums[k][i + 2];
@@ -725,7 +726,8 @@ void coarsen_piece(const Solver& solver, const Level& level, const Run& run, int
         const double other_share = static_cast<double>(right_share[(run.y + d) & (cell - 1)]);
         for (int up = 0; up < 2; ++up)
             for (int down = 0; down < 2; ++down) {
-                const double share = (up == 0 ? 1.0 - own_share : own_share) * (down == 0 ? 1.0 - other_share : other_share);
+                const double share =
+                    (up == 0 ? 1.0 - own_share : own_share) * (down == 0 ? 1.0 - other_share : other_share);
                 const int64_t step = other_row + down - own_row - up;
                 if (share == 0.0 || step < -1 || step > 1) continue;
                 for (int64_t column = 0; column < columns; ++column) {
@@ -791,9 +793,7 @@ struct Parents {
     double weight;
 };
 
-Parents parents_of(int64_t line) {
-    return line % 2 == 0 ? Parents{line / 2, 1, 1.0} : Parents{line / 2, 2, 0.5};
-}
+Parents parents_of(int64_t line) { return line % 2 == 0 ? Parents{line / 2, 1, 1.0} : Parents{line / 2, 2, 0.5}; }
 
 void gather_blocks(const Level& fine, const Level& coarse, int64_t node) {
     double* const own = coarse.blocks + node * 144;
@@ -1180,7 +1180,8 @@ struct Sum {
     void add(const float* a, const float* b, int64_t count) {
         int64_t i = 0;
         for (; i + lanes <= count; i += lanes)
-            for (int64_t k = 0; k < lanes; ++k) values[k] += static_cast<double>(a[i + k]) * static_cast<double>(b[i + k]);
+            for (int64_t k = 0; k < lanes; ++k)
+                values[k] += static_cast<double>(a[i + k]) * static_cast<double>(b[i + k]);
         for (int64_t k = 0; i + k < count; ++k)
             values[k] += static_cast<double>(a[i + k]) * static_cast<double>(b[i + k]);
     }
@@ -1224,7 +1225,8 @@ bool iterate(const Solver& solver, double least, double scale, Convergence& reac
         if (!(now > 0.0)) return true;  // nothing is left that floats could tell from 0
         const float beta = reached.iterations == 0 ? 0.0f : static_cast<float>(now / old);
         every_strip(solver, [&](const Strip& strip, int64_t, int) {
-            for (int64_t i = strip.first_pixel; i < strip.end_pixel; ++i) solver.p[i] = solver.z[i] + beta * solver.p[i];
+            for (int64_t i = strip.first_pixel; i < strip.end_pixel; ++i)
+                solver.p[i] = solver.z[i] + beta * solver.p[i];
         });
         const double curvature = -sum_over_strips(solver, [&](const Strip& strip, Sum& sum) {
             for (int64_t k = strip.first_run; k < strip.end_run; ++k) {

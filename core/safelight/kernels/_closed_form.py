@@ -96,9 +96,12 @@ def closed_form(
     eps = max(_LEAST_EPS, _checks.number("eps", eps, above=0))
     tolerance = _checks.number("tolerance", tolerance, above=0)
     most = _checks.whole_number("max_iterations", max_iterations, least=1)
-    arrays = tuple(None if each is None else _extended(each) for each in (image, trimap, weight, prior))
-    alpha, *reached = backend().kernels.closed_form(*arrays, eps, tolerance, most, report)  # type: ignore[arg-type]
-    return Solution(np.ascontiguousarray(alpha[: shape[0], : shape[1]]), *reached)
+    data = (None, None) if weight is None or prior is None else (_extended(weight), _extended(prior))
+    alpha, iterations, residual, converged = backend().kernels.closed_form(
+        _extended(image), _extended(trimap), *data, eps, tolerance, most, report
+    )
+    alpha = np.ascontiguousarray(alpha[: shape[0], : shape[1]])
+    return Solution(alpha, iterations, residual, converged)
 
 
 def _trimap(trimap: object, shape: tuple[int, ...]) -> NDArray[np.uint8]:
