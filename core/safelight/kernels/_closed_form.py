@@ -93,12 +93,12 @@ def closed_form(
     if prior is not None and weight is not None:
         prior = _checks.plane("prior", prior, shape=shape, whose="the image's", least=0.0, most=1.0)
         weight = _checks.plane("weight", weight, shape=shape, whose="the image's", least=0.0)
+        prior, weight = _extended(prior), _extended(weight)
     eps = max(_LEAST_EPS, _checks.number("eps", eps, above=0))
     tolerance = _checks.number("tolerance", tolerance, above=0)
     most = _checks.whole_number("max_iterations", max_iterations, least=1)
-    data = (None, None) if weight is None or prior is None else (_extended(weight), _extended(prior))
     alpha, iterations, residual, converged = backend().kernels.closed_form(
-        _extended(image), _extended(trimap), *data, eps, tolerance, most, report
+        _extended(image), _extended(trimap), weight, prior, eps, tolerance, most, report
     )
     alpha = np.ascontiguousarray(alpha[: shape[0], : shape[1]])
     return Solution(alpha, iterations, residual, converged)

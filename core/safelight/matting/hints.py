@@ -11,7 +11,7 @@ from PIL import Image
 from ..errors import InputError
 from ._resize import fit_within, resize_image, resize_plane
 
-__all__ = ["apply_hint", "read_hint"]
+__all__ = ["apply_hint", "read_hint", "shrink_hint"]
 
 _SIDE = 448  # GrabCut's cost grows with the pixels; its borders are refined afterwards
 _ROUNDS = 4
@@ -68,7 +68,7 @@ def apply_hint(
         raise InputError("the hint must mark something white (keep) or black (remove), but marks nothing")
     height, width = fit_within(image.shape[:2], _SIDE)
     small = resize_image(image, height, width)
-    strokes = _released(_shrink(said, height, width))
+    strokes = _released(shrink_hint(said, height, width))
     spread = _spread(small, resize_plane(mask, height, width), strokes)
     return _at_mask(spread, mask.shape), _at_mask((strokes != 0).astype(np.float32), mask.shape)
 
@@ -77,7 +77,7 @@ def _at_mask(plane: NDArray[Any], shape: tuple[int, ...]) -> NDArray[np.float32]
     return resize_plane(plane.astype(np.float32), shape[0], shape[1])
 
 
-def _shrink(said: NDArray[np.int8], height: int, width: int) -> NDArray[np.int8]:
+def shrink_hint(said: NDArray[np.int8], height: int, width: int) -> NDArray[np.int8]:
     """Make a hint small without losing thin strokes: a pixel says what most of its strokes say."""
     planes = [
         np.asarray(Image.fromarray((said == value).astype(np.float32)).resize((width, height), Image.Resampling.BOX))

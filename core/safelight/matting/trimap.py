@@ -15,7 +15,7 @@ __all__ = ["BACKGROUND", "FOREGROUND", "UNKNOWN", "make_trimap", "read_trimap", 
 BACKGROUND, UNKNOWN, FOREGROUND = 0, 128, 255
 
 _SURE = 0.05  # what lies within it of 0 or 1 is taken at its word
-_SIDE_ROOM = 0.5  # of the transition's own width is added on either side of it
+_SIDE_ROOM = 1.5  # half of the transition's own width, times this, is added on either side of it
 _LEAST_WIDTH = 2.0  # pixels; an edge is never sharper than the demosaicing and the compression left it
 _NARROW, _WIDE = 0.003, 0.03  # of the diagonal: how far the band reaches at least, and at most, from the edge
 _ISLAND = 1e-5  # of the picture: smaller sure spots inside the band are noise of the mask
@@ -26,8 +26,8 @@ def make_trimap(alpha: NDArray[np.float32], *, width: float | None = None) -> ND
     """Draw the unknown band around the edge of a soft mask.
 
     Where the mask goes from 0 to 1 within a few pixels the band is narrow, where it fades slowly (hair, fur, defocus)
-    the band is as wide as the fading and half of that again on either side. The result always keeps some of what is sure:
-    where a band would swallow a whole part of the subject, it gets narrower there.
+    the band holds all of the fading and some room on either side. If it swallowed all of the subject, or all of the
+    background, what is surest of that side stays known.
 
     Parameters
     ----------
@@ -60,11 +60,11 @@ def make_trimap(alpha: NDArray[np.float32], *, width: float | None = None) -> ND
     edge = _edge(subject)
     if not (edge.any() or soft.any()):
         return np.where(subject, FOREGROUND, BACKGROUND).astype(np.uint8)
-    # How wide the transition is at each soft pixel, half of it; spread outwards so that all of it gets its side room.
-    half = np.where(soft, cv2.distanceTransform(soft.astype(np.uint8), cv2.DIST_L2, 3), 0).astype(np.float32)
-    reach = least + _spread(half, most) * (1 + _SIDE_ROOM)
+    # Half of the transition's width at each soft pixel, spread outwards so that all of it gets its side room.
+    half = np.minimum(cv2.distanceTransform(soft.astype(np.uint8), cv2.DIST_L2, 3), np.float32(most))
+    reach = np.minimum(least + _SIDE_ROOM * _spread(half, most), max(most, least))
     distance = cv2.distanceTransform((~(edge | soft)).astype(np.uint8), cv2.DIST_L2, 5)
-    unknown = soft | (distance < np.where(_spread(half, most) > 1.5, np.minimum(reach, most), least))
+    unknown = soft | (distance < reach)
     unknown = _without_specks(unknown, subject)
     trimap = np.where(unknown, UNKNOWN, np.where(subject, FOREGROUND, BACKGROUND)).astype(np.uint8)
     return _with_cores(trimap, alpha)
