@@ -22,8 +22,10 @@ namespace {
      target::apply_coefficients,    \
      target::box_filter,            \
      target::closed_form,           \
+     target::expand_trimap,         \
      target::foreground_multilevel, \
-     target::guided_filter}
+     target::guided_filter,         \
+     target::sample_colours}
 const KernelTable baseline_table = SAFELIGHT_TABLE(baseline);
 
 struct Features {

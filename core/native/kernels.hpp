@@ -91,14 +91,37 @@ struct ClosedForm {
     Convergence* reached;
 };
 
+struct ExpandTrimap {
+    Pixels image;                // 3 channels
+    const std::uint8_t* trimap;  // (height, width)
+    const std::uint8_t* wanted;  // (height, width): unknown pixels that look for a label
+    const std::int64_t* steps;   // (offsets, 2): y and x, nearest first
+    const float* limits;         // (offsets,): largest square of the colours' distance, in units of 1/255
+    std::int64_t offsets;
+    std::uint8_t* result;  // (height, width)
+};
+
+struct SampleColours {
+    Pixels image;                // 3 channels
+    const std::uint8_t* trimap;  // (height, width)
+    const float* distances;      // (unknown, 2): to the nearest known foreground and background pixel, at least 1
+    const float* foreground;     // (foreground_count, 5): r, g, b in units of 1/255, y, x
+    const float* background;     // the same
+    std::int64_t foreground_count, background_count;
+    float spatial;  // weight of distances against colours
+    float* result;  // (unknown, 4): alpha, residual, distance of the pair's colours, cost
+};
+
 struct KernelTable {
     const char* name;
     Status (*area_average)(const AreaAverage&);
     Status (*apply_coefficients)(const ApplyCoefficients&);
     Status (*box_filter)(const BoxFilter&);
     Status (*closed_form)(const ClosedForm&);
+    Status (*expand_trimap)(const ExpandTrimap&);
     Status (*foreground_multilevel)(const ForegroundMultilevel&);
     Status (*guided_filter)(const GuidedFilter&);
+    Status (*sample_colours)(const SampleColours&);
 };
 
 #define SAFELIGHT_DECLARE_KERNELS(target)                      \
@@ -107,8 +130,10 @@ struct KernelTable {
     Status apply_coefficients(const ApplyCoefficients&);       \
     Status box_filter(const BoxFilter&);                       \
     Status closed_form(const ClosedForm&);                     \
+    Status expand_trimap(const ExpandTrimap&);                 \
     Status foreground_multilevel(const ForegroundMultilevel&); \
     Status guided_filter(const GuidedFilter&);                 \
+    Status sample_colours(const SampleColours&);               \
     }
 SAFELIGHT_DECLARE_KERNELS(baseline)
 SAFELIGHT_DECLARE_KERNELS(avx2)

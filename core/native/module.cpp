@@ -19,6 +19,7 @@ namespace {
 using Array = py::array;
 using FloatArray = py::array_t<float, py::array::c_style>;
 using ByteArray = py::array_t<std::uint8_t, py::array::c_style>;
+using LongArray = py::array_t<std::int64_t, py::array::c_style>;
 
 PixelType pixel_type(const Array& array) {
     if (py::isinstance<py::array_t<std::uint8_t>>(array)) return PixelType::uint8;
@@ -119,8 +120,7 @@ struct Report {
         Report& report = *static_cast<Report*>(context);
         const py::gil_scoped_acquire held;
         try {
-            if (report.callback.is_none())
-                return PyErr_CheckSignals() == 0 || throw_current();
+            if (report.callback.is_none()) return PyErr_CheckSignals() == 0 || throw_current();
             report.callback(reached.iterations, std::sqrt(reached.residual_squared));
             return true;
         } catch (...) {
@@ -153,6 +153,23 @@ py::object closed_form(const Array& image, const ByteArray& trimap, const py::ob
     return py::make_tuple(alpha, reached.iterations, std::sqrt(reached.residual_squared), reached.converged);
 }
 
+Array expand_trimap(const Array& image, const ByteArray& trimap, const ByteArray& wanted, const LongArray& steps,
+                    const FloatArray& limits) {
+    ByteArray result({image.shape(0), image.shape(1)});
+    run(&KernelTable::expand_trimap, ExpandTrimap{pixels(image), trimap.data(), wanted.data(), steps.data(),
+                                                  limits.data(), limits.shape(0), result.mutable_data()});
+    return result;
+}
+
+Array sample_colours(const Array& image, const ByteArray& trimap, const FloatArray& distances,
+                     const FloatArray& foreground, const FloatArray& background, float spatial) {
+    FloatArray result({distances.shape(0), py::ssize_t{4}});
+    run(&KernelTable::sample_colours,
+        SampleColours{pixels(image), trimap.data(), distances.data(), foreground.data(), background.data(),
+                      foreground.shape(0), background.shape(0), spatial, result.mutable_data()});
+    return result;
+}
+
 std::vector<std::string> target_names() {
     std::vector<std::string> names;
     for (const KernelTable* const* table = targets(); *table != nullptr; ++table) names.emplace_back((*table)->name);
@@ -183,7 +200,9 @@ PYBIND11_MODULE(_native, m, py::mod_gil_not_used()) {
     m.def("apply_coefficients", apply_coefficients);
     m.def("box_filter", box_filter);
     m.def("closed_form", closed_form);
+    m.def("expand_trimap", expand_trimap);
     m.def("foreground_multilevel", foreground_multilevel);
     m.def("guided_coefficients", guided_coefficients);
     m.def("guided_filter", guided_filter);
+    m.def("sample_colours", sample_colours);
 }

@@ -30,6 +30,14 @@ def closed_form(
     report: Callable[[int, float], None] | None,
     /,
 ) -> tuple[NDArray[np.float32], int, float, bool]: ...
+def expand_trimap(
+    image: NDArray[Any],
+    trimap: NDArray[np.uint8],
+    wanted: NDArray[np.uint8],
+    steps: NDArray[np.int64],
+    limits: NDArray[np.float32],
+    /,
+) -> NDArray[np.uint8]: ...
 def foreground_multilevel(
     image: NDArray[Any],
     alpha: NDArray[np.float32],
@@ -56,5 +64,14 @@ def guided_filter(
     eps: float,
     weight: NDArray[np.float32] | None,
     least_weight: float,
+    /,
+) -> NDArray[np.float32]: ...
+def sample_colours(
+    image: NDArray[Any],
+    trimap: NDArray[np.uint8],
+    distances: NDArray[np.float32],
+    foreground: NDArray[np.float32],
+    background: NDArray[np.float32],
+    spatial: float,
     /,
 ) -> NDArray[np.float32]: ...

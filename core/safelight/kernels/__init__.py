@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from . import _checks
 from ._backend import Backend, backend
 from ._closed_form import Solution, closed_form
+from ._sampling import expand_trimap, sample_colours
 
 __all__ = [
     "Backend",
@@ -26,9 +27,11 @@ __all__ = [
     "backend",
     "box_filter",
     "closed_form",
+    "expand_trimap",
     "foreground_multilevel",
     "guided_filter",
     "guided_upsample",
+    "sample_colours",
 ]
 
 # Share of the largest weight that is added to all of them.

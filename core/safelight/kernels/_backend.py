@@ -51,6 +51,16 @@ class Kernels(Protocol):
         /,
     ) -> tuple[NDArray[np.float32], int, float, bool]: ...
 
+    def expand_trimap(
+        self,
+        image: NDArray[Any],
+        trimap: NDArray[np.uint8],
+        wanted: NDArray[np.uint8],
+        steps: NDArray[np.int64],
+        limits: NDArray[np.float32],
+        /,
+    ) -> NDArray[np.uint8]: ...
+
     def foreground_multilevel(
         self,
         image: NDArray[Any],
@@ -82,6 +92,17 @@ class Kernels(Protocol):
         eps: float,
         weight: NDArray[np.float32] | None,
         least_weight: float,
+        /,
+    ) -> NDArray[np.float32]: ...
+
+    def sample_colours(
+        self,
+        image: NDArray[Any],
+        trimap: NDArray[np.uint8],
+        distances: NDArray[np.float32],
+        foreground: NDArray[np.float32],
+        background: NDArray[np.float32],
+        spatial: float,
         /,
     ) -> NDArray[np.float32]: ...
 

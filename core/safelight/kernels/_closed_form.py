@@ -13,7 +13,7 @@ from ..errors import InputError
 from . import _checks
 from ._backend import backend
 
-__all__ = ["Solution", "closed_form"]
+__all__ = ["Solution", "check_trimap", "closed_form"]
 
 _LEAST_SIDE = 3  # of a window
 _LEAST_EPS = 1e-12
@@ -87,7 +87,7 @@ def closed_form(
     """
     image = _checks.pixels("image", image, channels=(3,))
     shape = image.shape[:2]
-    trimap = _trimap(trimap, shape)
+    trimap = check_trimap(trimap, shape)
     if (prior is None) != (weight is None):
         raise InputError("prior and weight must be given together, but one is missing")
     if prior is not None and weight is not None:
@@ -104,7 +104,8 @@ def closed_form(
     return Solution(alpha, iterations, residual, converged)
 
 
-def _trimap(trimap: object, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+def check_trimap(trimap: object, shape: tuple[int, ...]) -> NDArray[np.uint8]:
+    """Return a C-contiguous trimap of the image's shape."""
     if not isinstance(trimap, np.ndarray) or trimap.dtype != np.uint8:
         what = trimap.dtype if isinstance(trimap, np.ndarray) else f"a {type(trimap).__name__}"
         raise InputError(f"trimap must be a NumPy array of uint8, but is {what}")

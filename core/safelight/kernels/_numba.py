@@ -24,10 +24,12 @@ __all__ = [
     "box_filter",
     "closed_form",
     "compiled",
+    "expand_trimap",
     "foreground_multilevel",
     "guided_coefficients",
     "guided_filter",
     "run_strips",
+    "sample_colours",
     "set_threads",
     "threads",
     "unit_scale",
@@ -377,3 +379,17 @@ def closed_form(*arguments: Any) -> tuple[Floats, int, float, bool]:
     from ._numba_closed_form import closed_form as solve
 
     return solve(*arguments)
+
+
+def expand_trimap(*arguments: Any) -> NDArray[np.uint8]:
+    """Label unknown pixels like the nearest known pixel of nearly the same colour."""
+    from ._numba_sampling import expand_trimap as expand
+
+    return expand(*arguments)
+
+
+def sample_colours(*arguments: Any) -> Floats:
+    """Find every unknown pixel's best pair of a foreground and a background sample."""
+    from ._numba_sampling import sample_colours as sample
+
+    return sample(*arguments)

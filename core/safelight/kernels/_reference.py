@@ -21,6 +21,7 @@ __all__ = [
     "box_filter",
     "closed_form",
     "doubled",
+    "expand_trimap",
     "foreground_multilevel",
     "from_unit",
     "guided_coefficients",
@@ -28,6 +29,7 @@ __all__ = [
     "halved",
     "neighbours",
     "relax",
+    "sample_colours",
     "sweeps_at",
     "to_unit",
     "window_mean",
@@ -246,3 +248,17 @@ def closed_form(*arguments: Any) -> tuple[Floats, int, float, bool]:
     from ._reference_closed_form import closed_form as solve
 
     return solve(*arguments)
+
+
+def expand_trimap(*arguments: Any) -> NDArray[np.uint8]:
+    """Label unknown pixels like the nearest known pixel of nearly the same colour."""
+    from ._reference_sampling import expand_trimap as expand
+
+    return expand(*arguments)
+
+
+def sample_colours(*arguments: Any) -> Floats:
+    """Find every unknown pixel's best pair of a foreground and a background sample."""
+    from ._reference_sampling import sample_colours as sample
+
+    return sample(*arguments)

@@ -12,11 +12,11 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..kernels import closed_form
 
-__all__ = ["Progress", "closed_form_alpha", "soft_closed_form"]
+__all__ = ["TOLERANCE", "Progress", "closed_form_alpha", "reporter", "soft_closed_form"]
 
 Progress = Callable[[float, str], None]
 
-_TOLERANCE = 2e-5  # leaves less than 0.5 % of the error in the result, at any size tried
+TOLERANCE = 2e-5  # leaves less than 0.5 % of the error in the result, at any size tried
 _SOFT_TOLERANCE = 2e-3
 
 
@@ -42,7 +42,7 @@ def closed_form_alpha(
     InputError
         The arrays are not what they must be.
     """
-    return closed_form(image, trimap, tolerance=_TOLERANCE, report=_reporter(progress, _TOLERANCE)).alpha
+    return closed_form(image, trimap, tolerance=TOLERANCE, report=reporter(progress, TOLERANCE)).alpha
 
 
 def soft_closed_form(
@@ -83,11 +83,11 @@ def soft_closed_form(
     if isinstance(weight, np.ndarray) and weight.size and not weight.any():
         raise InputError("weight must be above 0 somewhere, but is 0 everywhere")
     unknown = np.full(image.shape[:2], 128, np.uint8)
-    report = _reporter(progress, tolerance)
+    report = reporter(progress, tolerance)
     return closed_form(image, unknown, prior=prior, weight=weight, tolerance=tolerance, report=report).alpha
 
 
-def _reporter(progress: Progress | None, tolerance: float) -> Callable[[int, float], None] | None:
+def reporter(progress: Progress | None, tolerance: float) -> Callable[[int, float], None] | None:
     """Turn residuals, which fall about evenly in their logarithm, into fractions that never go back."""
     if progress is None:
         return None

@@ -10,11 +10,12 @@ from numpy.typing import NDArray
 from ..errors import InputError
 from ..kernels import guided_filter
 from .closed_form import Progress, closed_form_alpha
+from .sampling import sampled_alpha
 from .trimap import BACKGROUND, FOREGROUND, UNKNOWN
 
 __all__ = ["estimate_alpha"]
 
-Method = Literal["closed_form", "guided_filter"]
+Method = Literal["closed_form", "sampled", "guided_filter"]
 
 _EPSILON = 1e-5
 
@@ -36,6 +37,9 @@ def estimate_alpha(
         0 background, 128 unknown, 255 foreground; see `make_trimap` and `read_trimap`.
     method
         - ``"closed_form"``: Levin, Lischinski, Weiss 2008, "A Closed-Form Solution to Natural Image Matting".
+        - ``"sampled"``: the same, helped by pairs of foreground and background colours found all along the unknown band
+          (after He, Rhemann, Rother, Tang, Sun 2011, "A Global Sampling Method for Alpha Matting"). Better on most
+          pictures, and about twice the work.
         - ``"guided_filter"``: He, Sun, Tang 2013, "Guided Image Filtering". A rough matte at once.
     progress
         ``progress(fraction, stage)``; may raise ``Cancelled``.
@@ -61,6 +65,8 @@ def estimate_alpha(
             raise InputError(f"trimap must hold foreground and background where it holds unknown, but has no {name}")
     if method == "closed_form":
         return closed_form_alpha(image, trimap, progress=progress)
+    if method == "sampled":
+        return sampled_alpha(image, trimap, progress=progress)
     return _guided_alpha(image, trimap)
 
 
