@@ -29,7 +29,7 @@ def scene(dtype: str = "uint8") -> tuple[NDArray[Any], NDArray[np.uint8], Plane]
 
 
 @pytest.mark.parametrize("dtype", ["uint8", "uint16", "float32"])
-@pytest.mark.parametrize(("method", "error"), [("closed_form", 0.01), ("sampled", 0.01), ("guided_filter", 0.06)])
+@pytest.mark.parametrize(("method", "error"), [("closed_form", 0.01), ("sampled", 0.03), ("guided_filter", 0.06)])
 def test_a_soft_edge_is_found(method: Any, error: float, dtype: str) -> None:
     image, trimap, alpha = scene(dtype)
     result = estimate_alpha(image, trimap, method=method)

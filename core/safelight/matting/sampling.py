@@ -18,7 +18,8 @@ from .closed_form import TOLERANCE, Progress, reporter
 __all__ = ["sampled_alpha"]
 
 _SHARE = 0.2  # of the band's width that an expansion may take from either side
-_PULL = 2e-3
+_GAINED = 3.0  # weight of a label that the expansion gave: it can still be outvoted
+_PULL = 2e-3  # weight of a pair that explains its pixel perfectly
 _REACH = 10
 _RIM = 7  # pixels: samples are known pixels so near to the band, in a square of this side around one of its pixels
 _MOST_SAMPLES = 40_000  # of a kind; more cost cache misses and find nothing better
@@ -50,8 +51,10 @@ def sampled_alpha(
     """
     if progress is not None:
         progress(0.0, "sampling colours")
-    trimap = _expanded(image, trimap)
-    prior, weight = _opinion(image, trimap)
+    expanded = _expanded(image, trimap)
+    prior, weight = _opinion(image, expanded)
+    gained = expanded != trimap
+    prior[gained], weight[gained] = expanded[gained] / np.float32(255), _GAINED
     later = None if progress is None else lambda fraction, stage: progress(0.4 + 0.6 * fraction, stage)
     report = reporter(later, TOLERANCE)
     return closed_form(image, trimap, prior=prior, weight=weight, tolerance=TOLERANCE, report=report).alpha

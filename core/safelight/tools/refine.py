@@ -38,7 +38,7 @@ def refine(
         Path | None, Parameter("Strokes of the same size: white keeps, black removes, the rest is to be found out.")
     ] = None,
     method: Annotated[
-        Method, Parameter("How alpha is estimated: sampled is better for twice the time, guided_filter a preview.")
+        Method, Parameter("How alpha is estimated: sampled is mostly better and slower, guided_filter a preview.")
     ] = "closed_form",
     width: Annotated[
         float, Parameter("With a mask: how far to look to either side of its edge, in pixels; 0 decides by itself.")
