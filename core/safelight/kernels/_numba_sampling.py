@@ -67,7 +67,7 @@ def sample_colours(
         before, after = after, before
         salt = 2 + 2 * number * PROBES
         run_strips(
-            _improve, len(y), _PIXELS, *samples, numbers, _SIDES * step, PROBES, salt, before, after, result
+            _improve, len(y), _PIXELS, *samples, numbers, _SIDES[number % 2] * step, PROBES, salt, before, after, result
         )  # fmt: skip
     return result
 
