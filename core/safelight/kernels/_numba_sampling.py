@@ -127,7 +127,7 @@ def _judge(own: Floats, foreground: Floats, background: Floats, spatial: float, 
 
 @compiled
 def _draw(pixel: int, salt: int, size: int) -> int:
-    """A number below ``size`` from a pixel's number and a salt (the finalizer of MurmurHash3)."""
+    """Draw a number below ``size`` from a pixel's number and a salt (the finalizer of MurmurHash3)."""
     value = (pixel * 0x9E3779B1 + salt * 0x85EBCA77 + 1) & 0xFFFFFFFF
     value ^= value >> 16
     value = (value * 0x85EBCA6B) & 0xFFFFFFFF
@@ -139,6 +139,6 @@ def _draw(pixel: int, salt: int, size: int) -> int:
 
 @compiled
 def _near(index: int, pixel: int, size: int, salt: int, probe: int) -> int:
-    """An index up to ``size / 4^probe`` away."""
+    """Return an index up to ``size / 4^probe`` away."""
     reach = max(1, size >> (2 * probe))
     return min(max(index + _draw(pixel, salt, 2 * reach + 1) - reach, 0), size - 1)
