@@ -523,6 +523,26 @@ void negative_product(const Solver& solver, const Run& run, const float* values,
     subtract_rows(solver, run, above | below, values, result);
 }
 
+// Lets each row of the matrix add up to 0, as that of a Laplacian must: what is missing to it by rounding would pull
+// all of a wide band towards 0.
+void balance(const Solver& solver, const Strip& strip, int slot) {
+    double* const sums = reinterpret_cast<double*>(scratch_row(solver, slot, 0));
+    for (int64_t k = strip.first_run; k < strip.end_run; ++k) {
+        const Run& run = solver.runs[k];
+        const int64_t count = run.end - run.begin;
+        for (int64_t i = 0; i < count; ++i) sums[i] = 0.0;
+        for (int dy = 0; dy < 3; ++dy)
+            for (int dx = dy == 0 ? 1 : -2; dx < 3; ++dx) {
+                const float* const tap = solver.taps[plane_of(dy, dx)];
+                if ((run.rows & (4u << dy)) != 0)
+                    for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<double>(tap[run.at[2] + i]);
+                if ((run.rows & (4u >> dy)) != 0)
+                    for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<double>(tap[run.at[2 - dy] - dx + i]);
+            }
+        for (int64_t i = 0; i < count; ++i) solver.taps[0][run.at[2] + i] = static_cast<float>(-sums[i]);
+    }
+}
+
 // What known pixels contribute goes to the right side; cut_known takes their taps away afterwards.
 void impose(const Solver& solver, const Strip& strip) {
     for (int64_t k = strip.first_run; k < strip.end_run; ++k)
@@ -1436,6 +1456,7 @@ Status solve(const ClosedForm& call, float scale) {
     if (!prepare(solver, extents) || !build<T>(solver, extents, scale)) return Status::out_of_memory;
     if (stopped()) return Status::stopped;
     every_strip(solver, [&](const Strip& strip, int64_t, int) { mark_values(solver, strip); });
+    every_strip(solver, [&](const Strip& strip, int64_t, int slot) { balance(solver, strip, slot); });
     every_strip(solver, [&](const Strip& strip, int64_t, int) { impose(solver, strip); });
     every_strip(solver, [&](const Strip& strip, int64_t, int) { cut_known(solver, strip); });
     every_strip(solver, [&](const Strip& strip, int64_t, int) { add_data(solver, strip); });
