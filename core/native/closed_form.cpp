@@ -31,6 +31,7 @@ constexpr int64_t pad = 16;  // floats before and after each plane: runs look tw
 constexpr int most_strips = 32, most_level_strips = 16, most_levels = 16;
 constexpr int64_t direct_nodes = 400;  // so few are solved directly
 constexpr int64_t few_nodes = 1024;    // so few are not worth waking threads for
+constexpr int64_t span = 2048;         // values updated at a time, a multiple of the lanes of a sum
 constexpr int64_t chunk = 64;          // windows assembled at a time
 constexpr uint8_t unknown_mark = 128, foreground_mark = 255;
 
@@ -126,13 +127,13 @@ struct Solver {
     int64_t pixels, unknown;
     float* taps[planes];
     float *inverse, *colours[3];
-    float *x, *r, *z, *p, *q;
+    float *x, *r, *z, *p, *q, *w;
     Strip strips[most_strips];
     int strip_count, slots;
     uint8_t* cells;  // whether a cell holds an unknown pixel
     int64_t cell_rows, cell_columns;
     int64_t pitch;
-    float* scratch;  // 12 rows per slot
+    float* scratch;  // 13 rows per slot
     Level levels[most_levels];
     int level_count;
     Direct direct;
@@ -168,7 +169,7 @@ void alternating_strips(const Solver& solver, bool backward, const F& body) {
 }
 
 float* scratch_row(const Solver& solver, int slot, int row) {
-    return solver.scratch + (slot * 12 + row) * solver.pitch + pad;
+    return solver.scratch + (slot * 13 + row) * solver.pitch + pad;
 }
 
 // ---- The band -------------------------------------------------------------------------------------------------------
@@ -522,6 +523,26 @@ void negative_product(const Solver& solver, const Run& run, const float* values,
     subtract_rows(solver, run, above | below, values, result);
 }
 
+// Lets each row of the matrix add up to 0, as that of a Laplacian must: what is missing to it by rounding would pull
+// all of a wide band towards 0.
+void balance(const Solver& solver, const Strip& strip, int slot) {
+    double* const sums = reinterpret_cast<double*>(scratch_row(solver, slot, 0));
+    for (int64_t k = strip.first_run; k < strip.end_run; ++k) {
+        const Run& run = solver.runs[k];
+        const int64_t count = run.end - run.begin;
+        for (int64_t i = 0; i < count; ++i) sums[i] = 0.0;
+        for (int dy = 0; dy < 3; ++dy)
+            for (int dx = dy == 0 ? 1 : -2; dx < 3; ++dx) {
+                const float* const tap = solver.taps[plane_of(dy, dx)];
+                if ((run.rows & (4u << dy)) != 0)
+                    for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<double>(tap[run.at[2] + i]);
+                if ((run.rows & (4u >> dy)) != 0)
+                    for (int64_t i = 0; i < count; ++i) sums[i] += static_cast<double>(tap[run.at[2 - dy] - dx + i]);
+            }
+        for (int64_t i = 0; i < count; ++i) solver.taps[0][run.at[2] + i] = static_cast<float>(-sums[i]);
+    }
+}
+
 // What known pixels contribute goes to the right side; cut_known takes their taps away afterwards.
 void impose(const Solver& solver, const Strip& strip) {
     for (int64_t k = strip.first_run; k < strip.end_run; ++k)
@@ -587,14 +608,15 @@ void add_outer(double* __restrict block, const double* __restrict left, const do
 
 // result -= block * values
 void subtract_block(const double* __restrict block, const double* __restrict values, double* __restrict result) {
-    for (int j = 0; j < 4; ++j)
-        for (int i = 0; i < 4; ++i) result[i] -= block[4 * j + i] * values[j];
+    for (int i = 0; i < 4; ++i)
+        result[i] -=
+            (block[i] * values[0] + block[4 + i] * values[1]) + (block[8 + i] * values[2] + block[12 + i] * values[3]);
 }
 
 void apply_block(const double* __restrict block, const double* __restrict values, double* __restrict result) {
-    for (int i = 0; i < 4; ++i) result[i] = block[i] * values[0];
-    for (int j = 1; j < 4; ++j)
-        for (int i = 0; i < 4; ++i) result[i] += block[4 * j + i] * values[j];
+    for (int i = 0; i < 4; ++i)
+        result[i] =
+            (block[i] * values[0] + block[4 + i] * values[1]) + (block[8 + i] * values[2] + block[12 + i] * values[3]);
 }
 
 bool prepare_level(Solver& solver, Level& level, int64_t rows, int64_t columns) {
@@ -1027,47 +1049,55 @@ void cycle(const Solver& solver, int depth) {
 
 // ---- Between the band and the finest level --------------------------------------------------------------------------
 
-// Adds a strip's z-residual, weighed by the basis, to the nodes' right side.
-void restrict_strip(const Solver& solver, const Strip& strip, int slot) {
-    const Level& level = solver.levels[0];
-    float *sums[8], *const rest = scratch_row(solver, slot, 0);
+// Clears the sums of restrict_row.
+void clear_sums(const Solver& solver, int slot) {
+    for (int q = 0; q < 8; ++q) {
+        float* const sums = scratch_row(solver, slot, 4 + q);
+        for (int64_t x = 0; x < solver.cell_columns * cell; ++x) sums[x] = 0.0f;
+    }
+}
+
+// What a row's equations lack after the forward sweep, -L^T z, weighed by the colours and the upper and lower hats.
+void restrict_row(const Solver& solver, const Strip& strip, int64_t y, int slot) {
+    float *sums[8], *const rest = scratch_row(solver, slot, 3);
     for (int q = 0; q < 8; ++q) sums[q] = scratch_row(solver, slot, 4 + q);
-    for (int q = 0; q < 8; ++q)
-        for (int64_t x = 0; x < solver.cell_columns * cell; ++x) sums[q][x] = 0.0f;
-    for (int64_t row = strip.first_cell; row < strip.end_cell; ++row) {
-        const int64_t end_y = smaller((row + 1) * cell, solver.height);
-        for (int64_t k = solver.runs_of_row[row * cell]; k < solver.runs_of_row[end_y]; ++k) {
-            const Run& run = solver.runs[k];
-            const int64_t count = run.end - run.begin, here = run.at[2];
-            const float *one = solver.taps[1] + here, *two = solver.taps[2] + here, *z = solver.z + here;
-            for (int64_t i = 0; i < count; ++i) rest[i] = -(one[i] * z[i + 1] + two[i] * z[i + 2]);
-            subtract_rows(solver, run, ~rows_before(strip, run), solver.z, rest);
-            const float lower = right_share[run.y & (cell - 1)], upper = 1.0f - lower;
-            for (int q = 0; q < 4; ++q) {
-                float *const top = sums[q] + run.begin, *const bottom = sums[4 + q] + run.begin;
-                const float* const colour = q == 0 ? nullptr : solver.colours[q - 1] + here;
-                SAFELIGHT_INDEPENDENT
-                for (int64_t i = 0; i < count; ++i) {
-                    const float value = q == 0 ? rest[i] : rest[i] * colour[i];
-                    top[i] += upper * value;
-                    bottom[i] += lower * value;
-                }
+    const float lower = right_share[y & (cell - 1)], upper = 1.0f - lower;
+    for (int64_t k = solver.runs_of_row[y]; k < solver.runs_of_row[y + 1]; ++k) {
+        const Run& run = solver.runs[k];
+        const int64_t count = run.end - run.begin, here = run.at[2];
+        const float *one = solver.taps[1] + here, *two = solver.taps[2] + here, *z = solver.z + here;
+        SAFELIGHT_INDEPENDENT
+        for (int64_t i = 0; i < count; ++i) rest[i] = -(one[i] * z[i + 1] + two[i] * z[i + 2]);
+        subtract_rows(solver, run, ~rows_before(strip, run), solver.z, rest);
+        for (int q = 0; q < 4; ++q) {
+            float *const top = sums[q] + run.begin, *const bottom = sums[4 + q] + run.begin;
+            const float* const colour = q == 0 ? nullptr : solver.colours[q - 1] + here;
+            SAFELIGHT_INDEPENDENT
+            for (int64_t i = 0; i < count; ++i) {
+                const float value = q == 0 ? rest[i] : rest[i] * colour[i];
+                top[i] += upper * value;
+                bottom[i] += lower * value;
             }
         }
-        for (int64_t column = 0; column < solver.cell_columns; ++column) {
-            if (solver.cells[row * solver.cell_columns + column] == 0) continue;
-            for (int q = 0; q < 8; ++q) {
-                double left = 0.0, right = 0.0;
-                float* const from = sums[q] + column * cell;
-                for (int64_t i = 0; i < cell; ++i) {
-                    const double value = static_cast<double>(from[i]), share = static_cast<double>(right_share[i]);
-                    left += (1.0 - share) * value;
-                    right += share * value;
-                    from[i] = 0.0f;
-                }
-                level.right[4 * node_at(level, row + q / 4, column) + q % 4] += left;
-                level.right[4 * node_at(level, row + q / 4, column + 1) + q % 4] += right;
+    }
+}
+
+// Adds the sums of a row of cells to its nodes' right side, and clears them.
+void fold_cells(const Solver& solver, int64_t row, int slot) {
+    const Level& level = solver.levels[0];
+    for (int64_t column = 0; column < solver.cell_columns; ++column) {
+        if (solver.cells[row * solver.cell_columns + column] == 0) continue;
+        for (int q = 0; q < 8; ++q) {
+            double left = 0.0, right = 0.0;
+            float* const from = scratch_row(solver, slot, 4 + q) + column * cell;
+            for (int64_t i = 0; i < cell; ++i) {
+                const double value = static_cast<double>(from[i]), share = static_cast<double>(right_share[i]);
+                left += (1.0 - share) * value;
+                right += share * value;
+                from[i] = 0.0f;
             }
+            level.right[4 * node_at(level, row + q / 4, column) + q % 4] += left;
+            level.right[4 * node_at(level, row + q / 4, column + 1) + q % 4] += right;
         }
     }
 }
@@ -1112,65 +1142,162 @@ void prolong_strip(const Solver& solver, const Strip& strip, int slot) {
 
 // ---- Sweeps and iterations ------------------------------------------------------------------------------------------
 
-// The forward sweep from 0: (D + L) z = r.
-void sweep_forward(const Solver& solver, const Strip& strip, int slot) {
-    float *const rest = scratch_row(solver, slot, 0), *const first = scratch_row(solver, slot, 1);
-    float* const second = scratch_row(solver, slot, 2);
-    for (int64_t k = strip.first_run; k < strip.end_run; ++k) {
+// Five rows of scratch for the recurrence value[i] = rest[i] - first[i] value[i - 1] - second[i] value[i - 2]. Put into
+// itself once it needs the values two and three before, so that two chains of it run side by side:
+// value[i] = ahead[i] + rest[i] value[i - 3] + near[i] value[i - 2], with another rest.
+struct Recurrence {
+    float *rest, *first, *second, *ahead, *near;
+};
+
+Recurrence recurrence(const Solver& solver, int slot) {
+    return {scratch_row(solver, slot, 0), scratch_row(solver, slot, 1), scratch_row(solver, slot, 2),
+            scratch_row(solver, slot, 3), scratch_row(solver, slot, 12)};
+}
+
+// A row of the forward sweep from 0: (D + L) z = r.
+void sweep_forward(const Solver& solver, const Strip& strip, int64_t y, int slot) {
+    const Recurrence terms = recurrence(solver, slot);
+    float *const rest = terms.rest, *const first = terms.first, *const second = terms.second;
+    float *const ahead = terms.ahead, *const near = terms.near;
+    for (int64_t k = solver.runs_of_row[y]; k < solver.runs_of_row[y + 1]; ++k) {
         const Run& run = solver.runs[k];
         const int64_t count = run.end - run.begin, here = run.at[2];
+        SAFELIGHT_INDEPENDENT
         for (int64_t i = 0; i < count; ++i) rest[i] = solver.r[here + i];
         subtract_rows(solver, run, rows_before(strip, run), solver.z, rest);
         const float *one = solver.taps[1] + here, *two = solver.taps[2] + here, *inverse = solver.inverse + here;
+        SAFELIGHT_INDEPENDENT
         for (int64_t i = 0; i < count; ++i) {
             rest[i] *= inverse[i];
             first[i] = one[i - 1] * inverse[i];
             second[i] = two[i - 2] * inverse[i];
         }
         float* const z = solver.z + here;
-        float last = z[-1], older = z[-2];
-        for (int64_t i = 0; i < count; ++i) {
-            const float value = (rest[i] - second[i] * older) - first[i] * last;
-            older = last;
-            last = z[i] = value;
+        z[0] = (rest[0] - second[0] * z[-2]) - first[0] * z[-1];
+        SAFELIGHT_INDEPENDENT
+        for (int64_t i = 1; i < count; ++i) {
+            ahead[i] = rest[i] - first[i] * rest[i - 1];
+            near[i] = first[i] * first[i - 1] - second[i];
+        }
+        SAFELIGHT_INDEPENDENT
+        for (int64_t i = 1; i < count; ++i) rest[i] = first[i] * second[i - 1];
+        float one_before = z[0], two_before = z[-1], three_before = z[-2];
+        for (int64_t i = 1; i < count; ++i) {
+            const float value = (ahead[i] + rest[i] * three_before) + near[i] * two_before;
+            three_before = two_before;
+            two_before = one_before;
+            one_before = z[i] = value;
         }
     }
 }
 
-// The backward sweep from z: (D + L^T) z_new = r - L z.
-void sweep_backward(const Solver& solver, const Strip& strip, int slot) {
-    float *const rest = scratch_row(solver, slot, 0), *const first = scratch_row(solver, slot, 1);
-    float* const second = scratch_row(solver, slot, 2);
-    for (int64_t k = strip.end_run - 1; k >= strip.first_run; --k) {
+// A row of the backward sweep from z: (D + L^T) z_new = r - L z.
+void sweep_backward(const Solver& solver, int64_t y, int slot) {
+    const Recurrence terms = recurrence(solver, slot);
+    float *const rest = terms.rest, *const first = terms.first, *const second = terms.second;
+    float *const ahead = terms.ahead, *const near = terms.near;
+    for (int64_t k = solver.runs_of_row[y + 1] - 1; k >= solver.runs_of_row[y]; --k) {
         const Run& run = solver.runs[k];
-        const int64_t count = run.end - run.begin, here = run.at[2];
+        const int64_t count = run.end - run.begin, here = run.at[2], last = count - 1;
         const float *one = solver.taps[1] + here, *two = solver.taps[2] + here, *inverse = solver.inverse + here;
         float* const z = solver.z + here;
         const float* const r = solver.r + here;
+        SAFELIGHT_INDEPENDENT
         for (int64_t i = 0; i < count; ++i) rest[i] = r[i] - (one[i - 1] * z[i - 1] + two[i - 2] * z[i - 2]);
         subtract_rows(solver, run, above | below, solver.z, rest);
+        SAFELIGHT_INDEPENDENT
         for (int64_t i = 0; i < count; ++i) {
             rest[i] *= inverse[i];
             first[i] = one[i] * inverse[i];
             second[i] = two[i] * inverse[i];
         }
-        float last = z[count], older = z[count + 1];
-        for (int64_t i = count - 1; i >= 0; --i) {
-            const float value = (rest[i] - second[i] * older) - first[i] * last;
-            older = last;
-            last = z[i] = value;
+        z[last] = (rest[last] - second[last] * z[count + 1]) - first[last] * z[count];
+        SAFELIGHT_INDEPENDENT
+        for (int64_t i = 0; i < last; ++i) {
+            ahead[i] = rest[i] - first[i] * rest[i + 1];
+            near[i] = first[i] * first[i + 1] - second[i];
+        }
+        SAFELIGHT_INDEPENDENT
+        for (int64_t i = 0; i < last; ++i) rest[i] = first[i] * second[i + 1];
+        float one_after = z[last], two_after = z[count], three_after = z[count + 1];
+        for (int64_t i = last - 1; i >= 0; --i) {
+            const float value = (ahead[i] + rest[i] * three_after) + near[i] * two_after;
+            three_after = two_after;
+            two_after = one_after;
+            one_after = z[i] = value;
         }
     }
 }
 
+// Rows that are two or more away from a strip's ends look at no other strip.
+bool inner(const Strip& strip, int64_t y) { return y >= strip.first_row + 2 && y < strip.end_row - 2; }
+
+bool ends_cells(const Strip& strip, int64_t y) { return (y & (cell - 1)) == cell - 1 || y == strip.end_row - 1; }
+
+// Sweeps forward and restricts what is left, two rows behind: the taps are in the cache then. Even strips leave out
+// the rows that look at odd ones, which are swept later; restrict_ends makes up for them.
+void descend(const Solver& solver, const Strip& strip, int slot) {
+    clear_sums(solver, slot);
+    for (int64_t y = strip.first_row; y < strip.end_row + 2; ++y) {
+        if (y < strip.end_row) sweep_forward(solver, strip, y, slot);
+        const int64_t behind = y - 2;
+        if (behind < strip.first_row) continue;
+        if (strip.odd || inner(strip, behind)) restrict_row(solver, strip, behind, slot);
+        if (ends_cells(strip, behind)) fold_cells(solver, behind / cell, slot);
+    }
+}
+
+void restrict_ends(const Solver& solver, const Strip& strip, int slot) {
+    clear_sums(solver, slot);
+    bool any = false;
+    for (int64_t y = strip.first_row; y < strip.end_row; ++y) {
+        if (!inner(strip, y)) {
+            restrict_row(solver, strip, y, slot);
+            any = true;
+        }
+        if (any && ends_cells(strip, y)) {
+            fold_cells(solver, y / cell, slot);
+            any = false;
+        }
+    }
+}
+
+// w = -C z for a row.
+void multiply_row(const Solver& solver, int64_t y) {
+    for (int64_t k = solver.runs_of_row[y]; k < solver.runs_of_row[y + 1]; ++k)
+        negative_product(solver, solver.runs[k], solver.z, solver.w + solver.runs[k].at[2]);
+}
+
+// Sweeps backward and multiplies, two rows behind. Odd strips leave out the rows that look at even ones.
+void ascend(const Solver& solver, const Strip& strip, int slot) {
+    for (int64_t y = strip.end_row - 1; y >= strip.first_row - 2; --y) {
+        if (y >= strip.first_row) sweep_backward(solver, y, slot);
+        const int64_t behind = y + 2;
+        if (behind < strip.end_row && (!strip.odd || inner(strip, behind))) multiply_row(solver, behind);
+    }
+}
+
+void multiply_ends(const Solver& solver, const Strip& strip) {
+    for (int64_t y = strip.first_row; y < strip.end_row; ++y)
+        if (!inner(strip, y)) multiply_row(solver, y);
+}
+
+template <typename F>
+void strips_of_parity(const Solver& solver, int parity, const F& body) {
+    in_parallel((solver.strip_count + 1 - parity) / 2, solver.slots,
+                [&](int64_t task, int slot) { body(solver.strips[2 * task + parity], slot); });
+}
+
+// z is about the inverse of C times r, and w = -C z.
 void precondition(const Solver& solver) {
     const Level& level = solver.levels[0];
-    alternating_strips(solver, false, [&](const Strip& strip, int slot) { sweep_forward(solver, strip, slot); });
     for (int64_t i = 0; i < level.count * 4; ++i) level.right[i] = 0.0;
-    alternating_strips(solver, false, [&](const Strip& strip, int slot) { restrict_strip(solver, strip, slot); });
+    alternating_strips(solver, false, [&](const Strip& strip, int slot) { descend(solver, strip, slot); });
+    strips_of_parity(solver, 0, [&](const Strip& strip, int slot) { restrict_ends(solver, strip, slot); });
     cycle(solver, 0);
     every_strip(solver, [&](const Strip& strip, int64_t, int slot) { prolong_strip(solver, strip, slot); });
-    alternating_strips(solver, true, [&](const Strip& strip, int slot) { sweep_backward(solver, strip, slot); });
+    alternating_strips(solver, true, [&](const Strip& strip, int slot) { ascend(solver, strip, slot); });
+    strips_of_parity(solver, 1, [&](const Strip& strip, int) { multiply_ends(solver, strip); });
 }
 
 // Adds products in lanes of fixed width, so that every target adds in the same order.
@@ -1224,25 +1351,29 @@ bool iterate(const Solver& solver, double least, double scale, Convergence& reac
         const double now = dot(solver, solver.r, solver.z);
         if (!(now > 0.0)) return true;  // nothing is left that floats could tell from 0
         const float beta = reached.iterations == 0 ? 0.0f : static_cast<float>(now / old);
-        every_strip(solver, [&](const Strip& strip, int64_t, int) {
-            for (int64_t i = strip.first_pixel; i < strip.end_pixel; ++i)
-                solver.p[i] = solver.z[i] + beta * solver.p[i];
-        });
         const double curvature = -sum_over_strips(solver, [&](const Strip& strip, Sum& sum) {
-            for (int64_t k = strip.first_run; k < strip.end_run; ++k) {
-                const Run& run = solver.runs[k];
-                negative_product(solver, run, solver.p, solver.q + run.at[2]);
-                sum.add(solver.p + run.at[2], solver.q + run.at[2], run.end - run.begin);
+            for (int64_t i = strip.first_pixel; i < strip.end_pixel; i += span) {
+                const int64_t end = smaller(i + span, strip.end_pixel);
+                SAFELIGHT_INDEPENDENT
+                for (int64_t k = i; k < end; ++k) {
+                    solver.p[k] = solver.z[k] + beta * solver.p[k];
+                    solver.q[k] = solver.w[k] + beta * solver.q[k];
+                }
+                sum.add(solver.p + i, solver.q + i, end - i);
             }
         });
         if (!(curvature > 0.0)) return true;
         const float step = static_cast<float>(now / curvature);
         left = sum_over_strips(solver, [&](const Strip& strip, Sum& sum) {
-            for (int64_t i = strip.first_pixel; i < strip.end_pixel; ++i) {
-                solver.x[i] += step * solver.p[i];
-                solver.r[i] += step * solver.q[i];
+            for (int64_t i = strip.first_pixel; i < strip.end_pixel; i += span) {
+                const int64_t end = smaller(i + span, strip.end_pixel);
+                SAFELIGHT_INDEPENDENT
+                for (int64_t k = i; k < end; ++k) {
+                    solver.x[k] += step * solver.p[k];
+                    solver.r[k] += step * solver.q[k];
+                }
+                sum.add(solver.r + i, solver.r + i, end - i);
             }
-            sum.add(solver.r + strip.first_pixel, solver.r + strip.first_pixel, strip.end_pixel - strip.first_pixel);
         });
         old = now;
         ++reached.iterations;
@@ -1258,7 +1389,7 @@ bool prepare(Solver& solver, Extent*& extents) {
     solver.slots = slot_count(most_strips, most_strips);
     solver.pitch = solver.cell_columns * cell + 3 * pad;
     Memory& memory = solver.memory;
-    solver.scratch = memory.take<float>(solver.slots * 12 * solver.pitch);
+    solver.scratch = memory.take<float>(solver.slots * 13 * solver.pitch);
     extents = memory.take<Extent>(solver.height);
     int64_t* const counts = memory.take<int64_t>(solver.cell_rows);
     solver.cells = memory.take<uint8_t>(solver.cell_rows * solver.cell_columns);
@@ -1292,7 +1423,7 @@ template <typename T>
 bool build(Solver& solver, const Extent* extents, float scale) {
     for (float*& tap : solver.taps) tap = take_plane(solver);
     for (float*& colour : solver.colours) colour = take_plane(solver);
-    float** const vectors[] = {&solver.inverse, &solver.x, &solver.r, &solver.z, &solver.p, &solver.q};
+    float** const vectors[] = {&solver.inverse, &solver.x, &solver.r, &solver.z, &solver.p, &solver.q, &solver.w};
     for (float** const vector : vectors) *vector = take_plane(solver);
     if (solver.memory.failed()) return false;
     assemble_all<T>(solver, extents, scale);
@@ -1325,6 +1456,7 @@ Status solve(const ClosedForm& call, float scale) {
     if (!prepare(solver, extents) || !build<T>(solver, extents, scale)) return Status::out_of_memory;
     if (stopped()) return Status::stopped;
     every_strip(solver, [&](const Strip& strip, int64_t, int) { mark_values(solver, strip); });
+    every_strip(solver, [&](const Strip& strip, int64_t, int slot) { balance(solver, strip, slot); });
     every_strip(solver, [&](const Strip& strip, int64_t, int) { impose(solver, strip); });
     every_strip(solver, [&](const Strip& strip, int64_t, int) { cut_known(solver, strip); });
     every_strip(solver, [&](const Strip& strip, int64_t, int) { add_data(solver, strip); });
@@ -1339,7 +1471,7 @@ Status solve(const ClosedForm& call, float scale) {
     every_strip(solver, [&](const Strip& strip, int64_t, int) {
         for (int64_t i = strip.first_pixel; i < strip.end_pixel; ++i) {
             solver.r[i] += solver.q[i];
-            solver.z[i] = solver.p[i] = 0.0f;
+            solver.z[i] = solver.p[i] = solver.q[i] = 0.0f;
         }
     });
     if (!build_levels(solver)) return Status::out_of_memory;

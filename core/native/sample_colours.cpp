@@ -24,9 +24,11 @@ using std::uint32_t;
 using std::uint64_t;
 using std::uint8_t;
 
-constexpr int rounds = 6, probes = 3, sides = 8;
-constexpr int64_t steps[rounds] = {1, 4, 2, 8, 1, 1};
-constexpr int64_t side_y[sides] = {-1, 1, 0, 0, -1, 1, -1, 1}, side_x[sides] = {0, 0, -1, 1, -1, 1, 1, -1};
+constexpr int rounds = 5, probes = 3, sides = 4;
+constexpr int64_t steps[rounds] = {4, 2, 8, 1, 1};
+// Straight neighbours in even rounds, diagonal ones in odd rounds.
+constexpr int64_t side_y[2][sides] = {{-1, 1, 0, 0}, {-1, 1, -1, 1}},
+                  side_x[2][sides] = {{0, 0, -1, 1}, {-1, 1, 1, -1}};
 constexpr int64_t pixels_each = 4096;
 constexpr uint8_t unknown_mark = 128;
 
@@ -139,8 +141,8 @@ void improve(const Work& work, int64_t number) {
         if (cost < best.cost) best = {f, b, cost};
     };
     for (int k = 0; k < sides; ++k) {
-        const int64_t y = work.row[number] + side_y[k] * steps[work.round];
-        const int64_t x = work.column[number] + side_x[k] * steps[work.round];
+        const int64_t y = work.row[number] + side_y[work.round % 2][k] * steps[work.round];
+        const int64_t x = work.column[number] + side_x[work.round % 2][k] * steps[work.round];
         if (y < 0 || x < 0 || y >= call.image.height || x >= call.image.width) continue;
         const int32_t other = work.numbers[y * call.image.width + x];
         if (other < 0) continue;

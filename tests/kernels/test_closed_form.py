@@ -188,7 +188,7 @@ def test_iterations_are_reported(version: str) -> None:
     result = kernels.closed_form(image, trimap, report=lambda *reached: seen.append(reached))
     assert [count for count, _ in seen if count] == list(range(1, result.iterations + 1))
     assert seen[-1] == (result.iterations, result.residual)
-    assert result.residual <= 2e-5 < seen[-2][1]
+    assert result.residual <= 3e-5 < seen[-2][1]
 
 
 def test_iterations_can_be_limited(version: str) -> None:

@@ -46,7 +46,7 @@ def closed_form(
     prior: NDArray[np.float32] | None = None,
     weight: NDArray[np.float32] | None = None,
     eps: float = 1e-7,
-    tolerance: float = 2e-5,
+    tolerance: float = 3e-5,
     max_iterations: int = 300,
     report: Callable[[int, float], None] | None = None,
 ) -> Solution:

@@ -67,7 +67,7 @@ def sample_colours(
         before, after = after, before
         salt = 2 + 2 * number * PROBES
         run_strips(
-            _improve, len(y), _PIXELS, *samples, numbers, _SIDES * step, PROBES, salt, before, after, result
+            _improve, len(y), _PIXELS, *samples, numbers, _SIDES[number % 2] * step, PROBES, salt, before, after, result
         )  # fmt: skip
     return result
 
@@ -127,7 +127,7 @@ def _judge(own: Floats, foreground: Floats, background: Floats, spatial: float, 
 
 @compiled
 def _draw(pixel: int, salt: int, size: int) -> int:
-    """Return a number below ``size`` from a pixel's number and a salt (the finalizer of MurmurHash3)."""
+    """Draw a number below ``size`` from a pixel's number and a salt (the finalizer of MurmurHash3)."""
     value = (pixel * 0x9E3779B1 + salt * 0x85EBCA77 + 1) & 0xFFFFFFFF
     value ^= value >> 16
     value = (value * 0x85EBCA6B) & 0xFFFFFFFF

@@ -17,9 +17,10 @@ Bytes = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Pairs = tuple[NDArray[np.int64], NDArray[np.int64]]
 
-STEPS = (1, 4, 2, 8, 1, 1)  # how far away the neighbours are that a round asks
+STEPS = (4, 2, 8, 1, 1)  # how far away the neighbours are that a round asks
 PROBES = 3  # random pairs tried in a round
-SIDES = ((-1, 0), (1, 0), (0, -1), (0, 1), (-1, -1), (1, 1), (-1, 1), (1, -1))
+# Straight neighbours in even rounds, diagonal ones in odd rounds.
+SIDES = (((-1, 0), (1, 0), (0, -1), (0, 1)), ((-1, -1), (1, 1), (-1, 1), (1, -1)))
 
 
 def expand_trimap(image: Array, trimap: Bytes, wanted: Bytes, steps: NDArray[np.int64], limits: Floats) -> Bytes:
@@ -61,7 +62,7 @@ def sample_colours(
     result = judge(best)
     for number, step in enumerate(STEPS):
         before = best
-        for dy, dx in SIDES:
+        for dy, dx in SIDES[number % 2]:
             j, i = y + dy * step, x + dx * step
             inside = (j >= 0) & (j < trimap.shape[0]) & (i >= 0) & (i < trimap.shape[1])
             other = np.where(inside, numbers[np.where(inside, j, 0), np.where(inside, i, 0)], -1)

@@ -16,7 +16,7 @@ __all__ = ["TOLERANCE", "Progress", "closed_form_alpha", "reporter", "soft_close
 
 Progress = Callable[[float, str], None]
 
-TOLERANCE = 2e-5  # leaves less than 0.5 % of the error in the result, at any size tried
+TOLERANCE = 3e-5  # leaves about 0.1 % of the error in the result
 _SOFT_TOLERANCE = 2e-3
 
 

@@ -17,9 +17,10 @@ from .closed_form import TOLERANCE, Progress, reporter
 
 __all__ = ["sampled_alpha"]
 
-_SHARE = 0.2  # of the band's width that an expansion may take from either side
+_SHARE = 0.18  # of the band's width that an expansion may take from either side
 _GAINED = 3.0  # weight of a label that the expansion gave: it can still be outvoted
-_PULL = 2e-3  # weight of a pair that explains its pixel perfectly
+_PULL, _SIDE = 3e-3, 800.0  # weight of a perfect pair in a picture of this diagonal; larger ones carry alpha further
+_WIDE, _FAR = 0.06, 0.03  # of the diagonal: far inside a wide band samples from its rim mean little
 _REACH = 10
 _RIM = 7  # pixels: samples are known pixels so near to the band, in a square of this side around one of its pixels
 _MOST_SAMPLES = 40_000  # of a kind; more cost cache misses and find nothing better
@@ -86,7 +87,11 @@ def _opinion(image: NDArray[Any], trimap: NDArray[np.uint8]) -> tuple[NDArray[np
         doubt = np.square(residual / _NOISE) + np.maximum(0, cost - residual - 4) / _NOISE
         contrast = np.clip((apart - _LEAST_APART) / (_ENOUGH_APART - _LEAST_APART), 0, 1)
         prior[unknown] = alpha
-        weight[unknown] = _PULL * np.square(np.exp(-doubt) * contrast)
+        diagonal = float(np.hypot(*trimap.shape))
+        most = _PULL * min(1.0, _SIDE / diagonal) ** 2
+        width, depth = distances.sum(1) / (_WIDE * diagonal), distances.min(1) / (_FAR * diagonal)
+        fading = np.exp(-np.square(width) - np.square(depth))
+        weight[unknown] = most * np.square(np.exp(-doubt) * contrast) * fading
     return prior, weight
 
 
