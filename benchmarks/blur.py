@@ -2,10 +2,10 @@
 
     python benchmarks/blur.py [--megapixels 24] [--sigmas 2 5 20 60 200] [--runs 5] [--threads N] [--slow] [--plot FILE]
 
-All sides of a row run in turn, and their medians are printed: seconds on the clock, and in brackets of processor time, which
-other programs on the machine disturb less. Ratios are of processor time where both sides use all threads, and of the
-clock beside Pillow, SciPy and the copy, which use one thread. ``--slow`` adds SciPy and the largest sigmas of
-OpenCV. ``--plot`` draws time over megapixels and over sigma, with the copy as the limit; it needs matplotlib.
+All sides of a row run in turn, and their medians are printed: milliseconds on the clock, and in brackets of processor
+time, which other programs on the machine disturb less. Ratios are of processor time where both sides use all threads,
+and of the clock beside Pillow, SciPy and the copy, which use one thread. ``--slow`` adds SciPy and the largest sigmas
+of OpenCV. ``--plot`` draws time over megapixels and over sigma, with the copy as the limit; it needs matplotlib.
 """
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ def main() -> None:
 
     chosen = kernels.backend()
     cv2.setNumThreads(chosen.threads)
-    print(f"{chosen.name} {chosen.target}, {chosen.threads} threads, OpenCV {cv2.__version__}, load {os.getloadavg()[0]:.1f}")
+    print(f"{chosen.name} {chosen.target}, {chosen.threads} threads, OpenCV {cv2.__version__}")
     source = picture(args.megapixels)
     print(f"\ngaussian_blur, {args.megapixels:g} MP RGBA uint8")
     rows = {sigma: measure(gaussians(source, sigma, slow=args.slow), args.runs) for sigma in args.sigmas}
@@ -139,7 +139,7 @@ def measure(calls: dict[str, Call], runs: int) -> Times:
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in calls}
     for turn in range(runs + 1):  # the first warms up
         for name, call in calls.items():
-            if turn > 2 and found[name] and found[name][0][0] > 1:
+            if turn > 1 and found[name] and found[name][0][0] > 1:
                 continue
             wall, work = time.perf_counter(), time.process_time()
             result = call()

@@ -66,9 +66,7 @@ def calls(dtype: str, shape: tuple[int, int]) -> Iterator[tuple[str, float, Call
 
 @pytest.mark.parametrize("shape", SHAPES, ids="{0[0]}x{0[1]}".format)
 @pytest.mark.parametrize("dtype", DTYPES)
-def test_agrees_with_the_specification(
-    implementation: str, use: Use, dtype: str, shape: tuple[int, int]
-) -> None:
+def test_agrees_with_the_specification(implementation: str, use: Use, dtype: str, shape: tuple[int, int]) -> None:
     for name, allowed, call in calls(dtype, shape):
         use(implementation)
         result = call()
@@ -198,13 +196,22 @@ IMAGE, PLANE = np.zeros((4, 5, 3), np.uint8), np.full((4, 5), 0.5, np.float32)
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: kernels.box_filter(IMAGE, 6000, edges="wrap"), "radius must be a whole number from 0 to 5000, but is 6000"),
+        (
+            lambda: kernels.box_filter(IMAGE, 6000, edges="wrap"),
+            "radius must be a whole number from 0 to 5000, but is 6000",
+        ),
         (lambda: kernels.box_filter(IMAGE, 2, mask=PLANE), "edges must not be 'shrink' with alpha or a mask, but are"),
-        (lambda: kernels.box_filter(IMAGE, 2, dtype=np.uint16), "dtype must be float32 or the source's uint8, but is uint16"),
+        (
+            lambda: kernels.box_filter(IMAGE, 2, dtype=np.uint16),
+            "dtype must be float32 or the source's uint8, but is uint16",
+        ),
         (lambda: kernels.lens_blur(IMAGE, 0.2), "radius must be a number of 0.5 or more, but is 0.2"),
         (lambda: kernels.lens_blur(IMAGE, 2, blades=2), "blades must be 0 or from 3 to 32, but are 2"),
         (lambda: kernels.lens_blur(IMAGE, 2, highlight=9), "highlight must be a number of at most 8, but is 9"),
-        (lambda: kernels.lens_blur(IMAGE, 2, subject=PLANE[:2]), "subject must have the source's shape (4, 5), but has (2, 5)"),
+        (
+            lambda: kernels.lens_blur(IMAGE, 2, subject=PLANE[:2]),
+            "subject must have the source's shape (4, 5), but has (2, 5)",
+        ),
         (lambda: kernels.lens_blur(IMAGE, 2, subject=PLANE * np.nan), "subject must be finite, but holds nan"),
         (lambda: kernels.lens_blur(IMAGE.astype(np.int8), 2), "source must be uint8, uint16 or float32, but is int8"),
         (lambda: kernels.mosaic(IMAGE, 0), "a tile's side must be a whole number from 1 to 16777216, but is 0"),

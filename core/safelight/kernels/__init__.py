@@ -101,7 +101,8 @@ def guided_filter(
     Returns
     -------
     ndarray of shape (height, width), float32
-        Not clipped; in the fast form clipped to the source's range. Agrees with the specification within 1e-5 for sources in [0, 1] and ``eps`` of 1e-6 or more.
+        Not clipped; in the fast form clipped to the source's range. Agrees with the specification within 1e-5 for
+        sources in [0, 1] and ``eps`` of 1e-6 or more.
 
     Raises
     ------

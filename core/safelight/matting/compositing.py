@@ -124,7 +124,8 @@ def _background_weight(alpha: NDArray[np.float32], margin: int) -> NDArray[np.fl
     near *= np.float32(_STEEPNESS)
     np.maximum(near, alpha, out=near)
     np.subtract(1.0, near, out=near)
-    return np.maximum(near, 0.0, out=near)
+    np.maximum(near, 0.0, out=near)
+    return near
 
 
 def cover(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:
