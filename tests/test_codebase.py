@@ -52,7 +52,7 @@ ROOT_IMPORTERS = {"cli", "plugins", "worker"}  # may ask the package for its ver
 
 # Libraries that cost time or memory: only functions import them.
 LAZY = {"cv2", "numba", "onnxruntime", "pillow_heif", "tqdm"}
-EAGER = {("safelight.kernels._numba", "numba")}  # is itself imported when the first kernel runs
+EAGER = {("safelight.kernels._numba_tools", "numba")}  # is itself imported when the first kernel runs
 
 NETWORK = {"aiohttp", "asyncio", "ftplib", "http", "httpx", "imaplib", "poplib", "requests", "smtplib"}
 NETWORK |= {"socket", "socketserver", "ssl", "telnetlib", "urllib.error", "urllib.request", "urllib3"}

@@ -1,7 +1,7 @@
 // Separable convolution with a short symmetric kernel: down the columns of a tile, then along its rows.
 //
-// The rows around stay in a ring as long as they are needed. Bytes as they are become 16-bit fixed point, whose rounding
-// product of two such numbers is one instruction on x86; everything else is computed in float.
+// The rows around stay in a ring as long as they are needed. Bytes as they are become 16-bit fixed point, whose
+// rounding product of two such numbers is one instruction on x86; everything else is computed in float.
 #include "kernels.hpp"
 
 #if defined(__AVX2__) || defined(__AVX512BW__)
@@ -18,7 +18,7 @@ using Fixed = std::int16_t;
 constexpr int64_t tile_width = 384, tile_height = 96;
 constexpr int64_t group = 8;  // rows summed together, a stretch of lanes at a time, which so stays in the cache
 constexpr int64_t stretch_bytes = 512;
-constexpr int bits = 6;  // behind the point: 255 << 6, twice, still fits
+constexpr int bits = 6;                            // behind the point: 255 << 6, twice, still fits
 constexpr int64_t vector = 32, step = 4 * vector;  // lanes
 
 struct Work {
@@ -38,8 +38,8 @@ int64_t larger(int64_t a, int64_t b) { return a > b ? a : b; }
 
 // sums[i] += the pairs at the same distance from the middle, each times its tap.
 template <int pairs>
-void add_pairs(const float* const* before, const float* const* after, const float* taps, int64_t begin,
-               int64_t end, float* __restrict sums) {
+void add_pairs(const float* const* before, const float* const* after, const float* taps, int64_t begin, int64_t end,
+               float* __restrict sums) {
     const float *const a = before[0], *const b = after[0];
     const float *const c = before[pairs > 1], *const d = after[pairs > 1];
     const float *const e = before[pairs > 2 ? 2 : 0], *const f = after[pairs > 2 ? 2 : 0];
@@ -65,7 +65,8 @@ void sum_taps(const float* const* before, const float* const* after, const float
     for (; j <= radius; ++j) add_pairs<1>(before + j, after + j, taps + j, begin, end, sums);
 }
 
-// ---- 16-bit fixed point -------------------------------------------------------------------------------------------------
+// ---- 16-bit fixed point
+// -------------------------------------------------------------------------------------------------
 
 #if defined(__AVX512BW__)
 struct Register {
@@ -154,8 +155,7 @@ void load_fixed(const Layer& layer, int64_t y, int64_t x, int64_t count, Fixed* 
         if (i == count) break;
         const int64_t column = edge_index(x + i, width, layer.edges);
         for (int64_t c = 0; c < channels; ++c)
-            lanes[i * channels + c] =
-                column < 0 ? Fixed{0} : static_cast<Fixed>(pixels[column * channels + c] * there);
+            lanes[i * channels + c] = column < 0 ? Fixed{0} : static_cast<Fixed>(pixels[column * channels + c] * there);
     }
 }
 

@@ -1,6 +1,6 @@
 // Gaussian blur. A small sigma is convolved directly; a large one on a picture shrunk by tents and enlarged by cubic
-// B-splines, both of which are nearly Gaussian themselves, so that only the rest is left to convolve. Work per pixel does
-// not depend on sigma.
+// B-splines, both of which are nearly Gaussian themselves, so that only the rest is left to convolve. Work per pixel
+// does not depend on sigma.
 //
 // The picture is worked through in bands of rows, so that the small pictures take little memory at small factors, too.
 #include "kernels.hpp"

@@ -128,15 +128,15 @@ struct Layer {
     const float* decode;  // source -> linear, or null; for floats at table_steps + 1 points of [0, 1]
     const float* encode;  // linear -> source at table_steps + 1 points of [0, 1], or null
     float gain;           // linear colours are multiplied by 1 + this times their largest's eighth power,
-    const float* dim;     // and taken back by what this says at table_steps + 1 points of their largest in [0, 1 + gain]
-    void* result;         // the source's shape and type
+    const float* dim;  // and taken back by what this says at table_steps + 1 points of their largest in [0, 1 + gain]
+    void* result;      // the source's shape and type
 };
 
 struct GaussianBlur {
     Layer layer;
-    std::int64_t factor;        // the blur runs on a picture this much smaller, a power of two; 1 is direct
-    const float* taps;          // the kernel's one half from the middle on, at that size; its sum is 1
-    std::int64_t radius;        // taps hold radius + 1
+    std::int64_t factor;  // the blur runs on a picture this much smaller, a power of two; 1 is direct
+    const float* taps;    // the kernel's one half from the middle on, at that size; its sum is 1
+    std::int64_t radius;  // taps hold radius + 1
 };
 
 struct BoxBlur {
@@ -182,28 +182,28 @@ struct SmallRows {
     std::int64_t first, count;  // of its rows, counted from the picture's
 };
 
-#define SAFELIGHT_DECLARE_KERNELS(target)                      \
-    namespace target {                                         \
-    Status area_average(const AreaAverage&);                   \
-    Status apply_coefficients(const ApplyCoefficients&);       \
-    Status box_blur(const BoxBlur&);                           \
-    Status box_filter(const BoxFilter&);                       \
-    Status closed_form(const ClosedForm&);                     \
-    Status expand_trimap(const ExpandTrimap&);                 \
-    Status foreground_multilevel(const ForegroundMultilevel&); \
-    Status gaussian_blur(const GaussianBlur&);                 \
-    Status guided_filter(const GuidedFilter&);                 \
-    Status lens_blur(const LensBlur&);                         \
-    Status mosaic(const Mosaic&);                              \
-    Status sample_colours(const SampleColours&);               \
-                                                               \
-    std::int64_t lanes_of(const Layer&);                       \
-    bool is_plain(const Layer&);                               \
-    std::int64_t edge_index(std::int64_t at, std::int64_t count, Edges);                                   \
+#define SAFELIGHT_DECLARE_KERNELS(target)                                                                   \
+    namespace target {                                                                                      \
+    Status area_average(const AreaAverage&);                                                                \
+    Status apply_coefficients(const ApplyCoefficients&);                                                    \
+    Status box_blur(const BoxBlur&);                                                                        \
+    Status box_filter(const BoxFilter&);                                                                    \
+    Status closed_form(const ClosedForm&);                                                                  \
+    Status expand_trimap(const ExpandTrimap&);                                                              \
+    Status foreground_multilevel(const ForegroundMultilevel&);                                              \
+    Status gaussian_blur(const GaussianBlur&);                                                              \
+    Status guided_filter(const GuidedFilter&);                                                              \
+    Status lens_blur(const LensBlur&);                                                                      \
+    Status mosaic(const Mosaic&);                                                                           \
+    Status sample_colours(const SampleColours&);                                                            \
+                                                                                                            \
+    std::int64_t lanes_of(const Layer&);                                                                    \
+    bool is_plain(const Layer&);                                                                            \
+    std::int64_t edge_index(std::int64_t at, std::int64_t count, Edges);                                    \
     void load_lanes(const Layer&, std::int64_t y, std::int64_t x, std::int64_t count, float* lanes);        \
     void store_lanes(const Layer&, std::int64_t y, std::int64_t x, std::int64_t count, const float* lanes); \
     Status convolve(const Layer&, const float* taps, std::int64_t radius);                                  \
-    Status tent_reduce(const Layer&, const SmallRows&);        \
+    Status tent_reduce(const Layer&, const SmallRows&);                                                     \
     Status spline_expand(const Layer&, const SmallRows&, std::int64_t begin, std::int64_t end);             \
     }
 SAFELIGHT_DECLARE_KERNELS(baseline)

@@ -125,8 +125,8 @@ void dim_down(const Layer& layer, int colours, float* pixel) {
     for (int c = 0; c < colours; ++c) pixel[c] = looked_up(layer.encode, pixel[c] * factor);
 }
 
-// One pixel as the result has it, in the source's units but not yet rounded. Where nothing counts it stays as it is, but
-// that what was transparent has no colour.
+// One pixel as the result has it, in the source's units but not yet rounded. Where nothing counts it stays as it is,
+// but that what was transparent has no colour.
 template <typename T, int channels>
 void finish(const Layer& layer, const T* source, const float* lanes, float* pixel) {
     const bool last = layer.last_is_alpha;
@@ -201,9 +201,7 @@ void store(const Layer& layer, int64_t y, int64_t x, int64_t count, const float*
 
 }  // namespace
 
-bool is_plain(const Layer& layer) {
-    return !layer.last_is_alpha && layer.alpha == nullptr && layer.decode == nullptr;
-}
+bool is_plain(const Layer& layer) { return !layer.last_is_alpha && layer.alpha == nullptr && layer.decode == nullptr; }
 
 std::int64_t lanes_of(const Layer& layer) { return layer.source.channels + (layer.alpha != nullptr); }
 

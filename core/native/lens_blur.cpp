@@ -15,12 +15,12 @@ constexpr int64_t exact_below = 6;  // a small aperture's few pixels are differe
 struct Work {
     const LensBlur* call;
     const Layer* layer;
-    const float* before;           // rows x width x lanes; the aperture reaches `pad` pixels beyond what is wanted
-    float* after;                  // the same shape
+    const float* before;  // rows x width x lanes; the aperture reaches `pad` pixels beyond what is wanted
+    float* after;         // the same shape
     int64_t lanes, width, rows, pad;
-    int64_t first;                 // which row of the picture `before` begins with, where it is not shrunk
+    int64_t first;  // which row of the picture `before` begins with, where it is not shrunk
     int64_t across;
-    float scale;                   // 1 / the aperture's area
+    float scale;  // 1 / the aperture's area
     char* scratch;
     std::size_t scratch_bytes;
 };
@@ -48,8 +48,8 @@ void run_up(const float* values, int64_t pixels, int64_t lanes, T* sums) {
 }
 
 template <typename T>
-void add_run(const T* sums, const float* values, const Position& begin, const Position& end, int64_t lanes, int64_t count,
-             float* __restrict totals) {
+void add_run(const T* sums, const float* values, const Position& begin, const Position& end, int64_t lanes,
+             int64_t count, float* __restrict totals) {
     const T *const s = sums + begin.pixel * lanes, *const t = sums + end.pixel * lanes;
     const float *const v = values + begin.pixel * lanes, *const w = values + end.pixel * lanes;
     for (int64_t i = 0; i < count; ++i)
@@ -123,8 +123,7 @@ Status blur_band(Work& work, float* before, int64_t begin, int64_t end) {
     if (factor == 1) {
         parallel_for(work.rows, slot_count(work.rows, 1 << 16), load_row, &work);
         const Status status = blur_any(work);
-        if (status == Status::done)
-            parallel_for(end - begin, slot_count(end - begin, 1 << 16), store_row, &work);
+        if (status == Status::done) parallel_for(end - begin, slot_count(end - begin, 1 << 16), store_row, &work);
         return status;
     }
     SmallRows rows{before, PixelType::float32, factor, work.pad, first, work.rows};

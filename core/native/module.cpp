@@ -70,8 +70,8 @@ Edges edges_named(const std::string& name) {
     throw py::value_error("there are no such edges");
 }
 
-Layer layer(const Array& source, const std::string& edges, bool last_is_alpha, const py::object& alpha, const py::object& mask,
-            Array& result) {
+Layer layer(const Array& source, const std::string& edges, bool last_is_alpha, const py::object& alpha,
+            const py::object& mask, Array& result) {
     Layer made{};
     made.source = pixels(source);
     made.edges = edges_named(edges);
@@ -85,8 +85,8 @@ Layer layer(const Array& source, const std::string& edges, bool last_is_alpha, c
 Array gaussian_blur(const Array& source, double, std::int64_t factor, const FloatArray& taps, const std::string& edges,
                     bool last_is_alpha, const py::object& alpha, const py::object& mask) {
     Array result(source.dtype(), shape_of(source));
-    run(&KernelTable::gaussian_blur, GaussianBlur{layer(source, edges, last_is_alpha, alpha, mask, result), factor,
-                                                  taps.data(), taps.shape(0) - 1});
+    run(&KernelTable::gaussian_blur,
+        GaussianBlur{layer(source, edges, last_is_alpha, alpha, mask, result), factor, taps.data(), taps.shape(0) - 1});
     return result;
 }
 
@@ -114,8 +114,8 @@ Array mosaic(const Array& source, const py::array_t<std::int64_t, py::array::c_s
              const py::object& alpha, const py::object& mask) {
     Array result(source.dtype(), shape_of(source));
     std::memcpy(result.mutable_data(), source.data(), static_cast<std::size_t>(source.nbytes()));
-    run(&KernelTable::mosaic, Mosaic{layer(source, "replicate", last_is_alpha, alpha, mask, result), regions.data(),
-                                     regions.shape(0)});
+    run(&KernelTable::mosaic,
+        Mosaic{layer(source, "replicate", last_is_alpha, alpha, mask, result), regions.data(), regions.shape(0)});
     return result;
 }
 

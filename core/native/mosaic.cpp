@@ -1,5 +1,5 @@
-// Mosaic: every tile of a region becomes its own mean. Tiles start at a region's upper left corner; those that the region or
-// the picture cuts off are the mean of what is left of them.
+// Mosaic: every tile of a region becomes its own mean. Tiles start at a region's upper left corner; those that the
+// region or the picture cuts off are the mean of what is left of them.
 #include "kernels.hpp"
 
 namespace safelight {

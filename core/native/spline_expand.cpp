@@ -1,8 +1,8 @@
-// Enlarging by a power of two with cubic B-splines, whose smoothing is part of a blur: rows of a small picture become rows
-// of the result.
+// Enlarging by a power of two with cubic B-splines, whose smoothing is part of a blur: rows of a small picture become
+// rows of the result.
 //
-// A tile of columns keeps the four small rows around widened to full resolution; each row of the result is a weighted sum
-// of them.
+// A tile of columns keeps the four small rows around widened to full resolution; each row of the result is a weighted
+// sum of them.
 #include "kernels.hpp"
 
 #if defined(__AVX2__) || defined(__AVX512BW__)
@@ -21,10 +21,10 @@ constexpr int64_t least_width = 256, tile_height = 128;
 struct Work {
     const Layer* layer;
     const SmallRows* small;
-    int64_t begin, end;      // rows of the result
-    int64_t lanes, across;   // of a pixel; tiles side by side
+    int64_t begin, end;         // rows of the result
+    int64_t lanes, across;      // of a pixel; tiles side by side
     int64_t tile_width, chunk;  // pixels; small rows of a tile
-    const void* weights;     // 4 x tile_width x lanes, for the columns of a tile, as the small rows' type
+    const void* weights;        // 4 x tile_width x lanes, for the columns of a tile, as the small rows' type
     char* scratch;
     std::size_t scratch_bytes;
 };
@@ -95,11 +95,11 @@ void repeat(const T* cells, int64_t first, int64_t factor, int64_t count, T* rep
 void weigh(const float* const* copies, const float* weights, int64_t plane, int64_t count, float* __restrict wide) {
     const float *const w0 = weights, *const w1 = w0 + plane, *const w2 = w1 + plane, *const w3 = w2 + plane;
     const float *const r0 = copies[0], *const r1 = copies[1], *const r2 = copies[2], *const r3 = copies[3];
-    for (int64_t i = 0; i < count; ++i)
-        wide[i] = (r0[i] * w0[i] + r1[i] * w1[i]) + (r2[i] * w2[i] + r3[i] * w3[i]);
+    for (int64_t i = 0; i < count; ++i) wide[i] = (r0[i] * w0[i] + r1[i] * w1[i]) + (r2[i] * w2[i] + r3[i] * w3[i]);
 }
 
-// ---- 16-bit fixed point: products of registers, rounded to its 15 bits ---------------------------------------------------
+// ---- 16-bit fixed point: products of registers, rounded to its 15 bits
+// ---------------------------------------------------
 
 constexpr int bits = 6;
 constexpr int64_t vector = 32;  // lanes that buffers are rounded up to
@@ -151,12 +151,12 @@ void weigh(const Fixed* const* copies, const Fixed* weights, int64_t plane, int6
     const Fixed *const w0 = weights, *const w1 = w0 + plane, *const w2 = w1 + plane, *const w3 = w2 + plane;
     const Fixed *const r0 = copies[0], *const r1 = copies[1], *const r2 = copies[2], *const r3 = copies[3];
     for (int64_t i = 0; i < count; i += width_of_register)
-        put(wide + i, sum(loaded(r0 + i), loaded(w0 + i), loaded(r1 + i), loaded(w1 + i), loaded(r2 + i), loaded(w2 + i),
-                          loaded(r3 + i), loaded(w3 + i)));
+        put(wide + i, sum(loaded(r0 + i), loaded(w0 + i), loaded(r1 + i), loaded(w1 + i), loaded(r2 + i),
+                          loaded(w2 + i), loaded(r3 + i), loaded(w3 + i)));
 }
 
-// Widen a small row over the columns [x, x + count): every small pixel repeated, then four copies, shifted by whole small
-// pixels, in one weighted sum.
+// Widen a small row over the columns [x, x + count): every small pixel repeated, then four copies, shifted by whole
+// small pixels, in one weighted sum.
 template <typename T>
 void widen(const Work& work, const T* cells, int64_t x, int64_t count, T* repeated, T* wide) {
     const int64_t factor = work.small->factor, lanes = work.lanes, step = factor * lanes;
@@ -224,7 +224,8 @@ void write_row(const Work& work, const Fixed* const* rows, int64_t phase, int64_
                Fixed* line) {
     const Spline<Fixed> at = spline<Fixed>(phase, work.small->factor);
     const int64_t all_lanes = count * work.lanes;
-    std::uint8_t* const result = static_cast<std::uint8_t*>(work.layer->result) + (y * work.layer->source.width + x) * work.lanes;
+    std::uint8_t* const result =
+        static_cast<std::uint8_t*>(work.layer->result) + (y * work.layer->source.width + x) * work.lanes;
     const Fixed *const a = rows[0], *const b = rows[1], *const c = rows[2], *const d = rows[3];
     const Register wa = all(at.weights[0]), wb = all(at.weights[1]), wc = all(at.weights[2]), wd = all(at.weights[3]);
     const Register half = all(1 << (bits - 1));
@@ -275,7 +276,8 @@ Status expand(Work& work, int64_t tasks) {
     const int slots = slot_count(tasks, 1 << 16);
     const int64_t factor = work.small->factor, wide = rounded_up(work.tile_width * work.lanes);
     const int64_t repeated = rounded_up((work.tile_width + 3 * factor) * work.lanes) + vector;
-    const std::size_t table = static_cast<std::size_t>(rounded_up(4 * work.tile_width * work.lanes) + vector) * sizeof(T);
+    const std::size_t table =
+        static_cast<std::size_t>(rounded_up(4 * work.tile_width * work.lanes) + vector) * sizeof(T);
     work.scratch_bytes = static_cast<std::size_t>(5 * wide + repeated) * sizeof(T);
     char* const memory = static_cast<char*>(allocate(table + static_cast<std::size_t>(slots) * work.scratch_bytes));
     if (memory == nullptr) return Status::out_of_memory;

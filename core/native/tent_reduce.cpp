@@ -1,8 +1,8 @@
-// Shrinking by a power of two, every pixel the tent-weighted mean of twice as many: rows of a small picture that reaches
-// beyond the edges of the large one.
+// Shrinking by a power of two, every pixel the tent-weighted mean of twice as many: rows of a small picture that
+// reaches beyond the edges of the large one.
 //
-// A tent is a rising and a falling half, and every source row lies in the rising half of one small row and in the falling
-// half of the one above. So each is read once, for both.
+// A tent is a rising and a falling half, and every source row lies in the rising half of one small row and in the
+// falling half of the one above. So each is read once, for both.
 #include "kernels.hpp"
 
 #if defined(__SSE2__) || defined(_M_X64)
@@ -18,8 +18,8 @@ using std::int64_t;
 using Fixed = std::int16_t;
 using Word = std::uint16_t;
 
-constexpr int64_t block = 2048;      // lanes whose sums stay in the cache
-constexpr int64_t most_exact = 32;   // the factor up to which four rows' weighted sum fits 16 bits
+constexpr int64_t block = 2048;     // lanes whose sums stay in the cache
+constexpr int64_t most_exact = 32;  // the factor up to which four rows' weighted sum fits 16 bits
 constexpr int64_t rows_at_once = 4;
 constexpr float fixed_one = 64.0f;  // 1 in fixed point
 
@@ -52,7 +52,6 @@ void add_rows(const T* const* rows, const Weights& weights, int64_t begin, int64
         down[i] += (va * da + vb * db) + (vc * dc + vd * dd);
     }
 }
-
 
 void add_bytes(const std::uint8_t* const* rows, const Weights& weights, int64_t begin, int64_t end, float* up,
                float* down) {
@@ -129,8 +128,7 @@ void sum_loaded(const Work& work, int64_t group, float* up, float* down, float* 
 void sum_group(const Work& work, int64_t group, float* up, float* down, float* line) {
     const Layer& layer = *work.layer;
     for (int64_t i = 0; i < layer.source.width * work.lanes; ++i) up[i] = 0.0f;
-    if (!is_plain(layer))
-        return sum_loaded(work, group, up, down, line);
+    if (!is_plain(layer)) return sum_loaded(work, group, up, down, line);
     switch (layer.source.type) {
         case PixelType::uint8:
             return sum_plain<std::uint8_t>(work, group, up, down);
@@ -211,7 +209,8 @@ void reduce_line(const Work& work, const float* line, float* pixels) {
     }
 }
 
-// ---- Bytes halved, in integers: the weights 1 3 3 1 down and across give the mean times 64, fixed point's own unit -------
+// ---- Bytes halved, in integers: the weights 1 3 3 1 down and across give the mean times 64, fixed point's own unit
+// -------
 
 template <int lanes>
 struct Pixel {
@@ -227,7 +226,9 @@ void every_second(const Word* sums, int64_t count, Fixed* to) {
 
 const std::uint8_t* bytes_at(const Layer& layer, int64_t y, const std::uint8_t* nothing) {
     const int64_t row = edge_index(y, layer.source.height, layer.edges);
-    return row < 0 ? nothing : static_cast<const std::uint8_t*>(layer.source.data) + row * layer.source.width * layer.source.channels;
+    return row < 0
+               ? nothing
+               : static_cast<const std::uint8_t*>(layer.source.data) + row * layer.source.width * layer.source.channels;
 }
 
 void halve_chunk(void* context, int64_t task, int slot) {
@@ -243,7 +244,8 @@ void halve_chunk(void* context, int64_t task, int slot) {
     const int64_t begin = work.first + task * work.chunk, end = smaller(begin + work.chunk, work.first + work.count);
     for (int64_t y = begin; y < end; ++y) {
         const std::uint8_t *const a = bytes_at(layer, 2 * y - 1, nothing), *const b = bytes_at(layer, 2 * y, nothing);
-        const std::uint8_t *const c = bytes_at(layer, 2 * y + 1, nothing), *const d = bytes_at(layer, 2 * y + 2, nothing);
+        const std::uint8_t *const c = bytes_at(layer, 2 * y + 1, nothing), *const d =
+                                                                               bytes_at(layer, 2 * y + 2, nothing);
         Word* const inside = line + left * lanes;
         SAFELIGHT_INDEPENDENT
         for (int64_t i = 0; i < count; ++i) {

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from . import errors, kernels, matting
     from .image import Photo
+    from .tools.blur_background import blur_background
     from .tools.cutout import CutoutResult, cutout
 
 __version__ = "0.1.0"
@@ -24,6 +25,7 @@ __all__ = [
     "CutoutResult",
     "Photo",
     "__version__",
+    "blur_background",
     "cutout",
     "errors",
     "kernels",
@@ -33,6 +35,7 @@ __all__ = [
 _HOME = {
     "CutoutResult": "tools.cutout",
     "Photo": "image",
+    "blur_background": "tools.blur_background",
     "cutout": "tools.cutout",
 }
 

@@ -63,13 +63,50 @@ def test_the_subject_does_not_bleed_into_the_blur(dtype: type, top: int) -> None
     assert np.abs(blurred[..., 2].astype(int) - top // 2).max() < 0.03 * top
 
 
-def test_the_blur_blurs_and_keeps_the_mean() -> None:
-    image = RNG.integers(0, 256, (200, 300, 3), dtype=np.uint8)
-    blurred = blur_background(image, np.zeros((200, 300), np.float32))
-    assert blurred.std() < 0.1 * image.std()
-    assert abs(blurred.mean() - image.mean()) < 1.0
-    wide = blur_background(image, np.zeros((200, 300), np.float32), sigma=0.05)
+@pytest.mark.parametrize("aperture", ["disc", "polygon", "gaussian"])
+def test_the_blur_blurs_and_keeps_the_mean(aperture: str) -> None:
+    image = RNG.integers(90, 170, (200, 300, 3), dtype=np.uint8)
+    nobody = np.zeros((200, 300), np.float32)
+    blurred = blur_background(image, nobody, strength=0.03, aperture=aperture, highlight=0)
+    assert blurred.std() < 0.15 * image.std()
+    assert abs(blurred.mean() - image.mean()) < 3.0, "the mean of light is a little above that of values"
+    wide = blur_background(image, nobody, strength=0.08, aperture=aperture, highlight=0)
     assert wide.std() < blurred.std()
+
+
+def test_what_is_transparent_gives_no_colour() -> None:
+    image = np.full((80, 90, 3), (10, 200, 30), np.uint8)
+    image[:, 45:] = (255, 0, 255)
+    visible = np.zeros((80, 90), np.float32)
+    visible[:, :45] = 1
+    blurred = blur_background(image, np.zeros((80, 90), np.float32), strength=0.05, visible=visible)
+    assert np.abs(blurred[:, :45].astype(int) - (10, 200, 30)).max() <= 2
+
+
+def test_a_light_becomes_a_disc_behind_the_subject() -> None:
+    image = np.full((200, 200, 3), 20, np.uint8)
+    image[95:105, 95:105] = 255
+    alpha = np.zeros((200, 200), np.float32)
+    alpha[:, 110:] = 1.0
+    disc = blur_background(image, alpha, strength=0.1, highlight=4)[..., 0]
+    soft = blur_background(image, alpha, strength=0.1, aperture="gaussian")[..., 0]
+    assert disc[100, 90] > 2 * soft[100, 90], "bright, and even out to its rim"
+    assert abs(int(disc[100, 78]) - int(disc[100, 92])) < 30
+    assert disc[100, 60] < 30
+
+
+@pytest.mark.parametrize(
+    ("keywords", "message"),
+    [
+        ({"strength": 0.0}, "strength must be above 0 and at most 0.2, but is 0"),
+        ({"strength": 0.3}, "strength must be above 0 and at most 0.2, but is 0.3"),
+        ({"aperture": "star"}, "aperture must be one of disc, polygon, gaussian, but is 'star'"),
+        ({"aperture": "polygon", "blades": 1}, "blades must be 0 or from 3 to 32, but are 1"),
+    ],
+)
+def test_blurs_that_are_refused(keywords: dict[str, object], message: str) -> None:
+    with pytest.raises(InputError, match=message):
+        blur_background(np.zeros((40, 40, 3), np.uint8), np.zeros((40, 40), np.float32), **keywords)
 
 
 @pytest.mark.parametrize("shape", [(1, 1), (1, 900), (900, 1), (2000, 3)])

@@ -45,16 +45,18 @@ def gaussian_blur(
         nothing: zeros, and transparency where there is alpha.
     alpha : ndarray of shape (height, width), float32 in [0, 1], or "last", optional
         How much each pixel counts, so that the colours of transparent ones do not show. With ``"last"`` the last of 2
-        or 4 channels is alpha, the others un-premultiplied; it is blurred, too. With a plane the result is the normalised
-        convolution, the blur of ``alpha * source`` divided by that of alpha; the source where no alpha is in reach.
+        or 4 channels is alpha, the others un-premultiplied; it is blurred, too. With a plane the result is the
+        normalised convolution, the blur of ``alpha * source`` divided by that of alpha; the source where no alpha is
+        in reach.
     mask : ndarray of shape (height, width), float32 in [0, 1], optional
-        The blur's share in the result, ``source + mask * (blurred - source)``; with ``"last"``, of premultiplied colours.
+        The blur's share in the result, ``source + mask * (blurred - source)``; with ``"last"``, of premultiplied
+        colours.
 
     Returns
     -------
     ndarray of the source's shape and dtype
-        Agrees with the specification, the convolution with a sampled Gaussian, within 1 step of uint8 and within 2e-3 of
-        the largest value otherwise. Colours that are un-premultiplied are off by as much divided by their alpha.
+        Agrees with the specification, the convolution with a sampled Gaussian, within 1 step of uint8 and within 2e-3
+        of the largest value otherwise. Colours that are un-premultiplied are off by as much divided by their alpha.
 
     Raises
     ------
@@ -124,7 +126,9 @@ def box_filter(
     _box_dtype(wanted, source)
     if wanted != source.dtype:
         if last:
-            raise InputError(f"dtype must be the source's {source.dtype} where its last channel is alpha, but is {wanted}")
+            raise InputError(
+                f"dtype must be the source's {source.dtype} where its last channel is alpha, but is {wanted}"
+            )
         source = source.astype(np.float32)
     radius = _checks.whole_number("radius", radius, least=0, most=_MOST_RADIUS)
     return backend().kernels.box_blur(source, radius, _edges(edges), last, plane, _share("mask", mask, source))
@@ -156,11 +160,11 @@ def lens_blur(
         Of the polygon, in degrees clockwise; at 0 a side is upright at the right.
     highlight : float
         By how many stops white is brighter than its value says while light is averaged, 0 to 8; less bright colours by
-        less, with the eighth power of their largest channel. The mean is taken back by the same rule, so that an even sky
-        stays as it is, and a small lamp, clipped when the picture was taken, blooms again.
+        less, with the eighth power of their largest channel. The mean is taken back by the same rule, so that an even
+        sky stays as it is, and a small lamp, clipped when the picture was taken, blooms again.
     subject : ndarray of shape (height, width), float32 in [0, 1], optional
-        What is in focus and to be put over the result: its pixels are left out of the average, so that its colours do not
-        bleed. Where nothing else is in reach the source stays as it is.
+        What is in focus and to be put over the result: its pixels are left out of the average, so that its colours do
+        not bleed. Where nothing else is in reach the source stays as it is.
     edges, alpha, mask
         See `gaussian_blur`. ``subject`` together with ``alpha="last"`` is refused.
 
@@ -177,8 +181,8 @@ def lens_blur(
 
     Notes
     -----
-    From a radius of 16 on the aperture is applied to a picture shrunk to where it has a radius of 8 to 16, and the result
-    is enlarged by cubic B-splines; that softens the aperture's rim by less than a tenth of its radius.
+    From a radius of 16 on the aperture is applied to a picture shrunk to where it has a radius of 8 to 16, and the
+    result is enlarged by cubic B-splines; that softens the aperture's rim by less than a tenth of its radius.
     """
     source, last, plane = _layer(source, alpha)
     if subject is not None:
@@ -214,16 +218,16 @@ def mosaic(
     tile : int, (int, int), or a list of either
         A tile's side, or its height and width; a list holds those of each region.
     regions : sequence of (top, left, height, width), optional
-        Where tiles are laid, each from the region's corner on; the whole picture if left out. Parts outside the picture are
-        cut off. Where regions overlap the later one counts.
+        Where tiles are laid, each from the region's corner on; the whole picture if left out. Parts outside the
+        picture are cut off. Where regions overlap the later one counts.
     alpha, mask
         See `gaussian_blur`.
 
     Returns
     -------
     ndarray of the source's shape and dtype
-        Tiles that are cut off are the mean of what is left. Agrees with the specification within 1e-5 of the largest value,
-        or one step of an integer.
+        Tiles that are cut off are the mean of what is left. Agrees with the specification within 1e-5 of the largest
+        value, or one step of an integer.
 
     Raises
     ------

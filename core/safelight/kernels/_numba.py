@@ -6,14 +6,13 @@ one by one, and a strip's result depends on nothing but its rows. Nothing is com
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Any, TypeVar
-
-import numba
 import numpy as np
-from numpy.typing import NDArray
+
+from ._numba_blur import gaussian_blur
+from ._numba_closed_form import closed_form
+from ._numba_sampling import expand_trimap, sample_colours
+from ._numba_tools import STRIP, Array, Floats, compiled, run_strips, set_threads, threads, unit_scale, with_channels
+from ._numba_windows import box_blur, lens_blur, mosaic
 
 __all__ = [
     "STRIP",
@@ -39,58 +38,6 @@ __all__ = [
     "unit_scale",
     "with_channels",
 ]
-
-Array = NDArray[Any]
-Floats = NDArray[np.float32]
-Function = TypeVar("Function", bound=Callable[..., Any])
-
-STRIP = 64
-_thread_count = 0
-
-
-def set_threads(count: int) -> None:
-    """Set the number of threads; 0 restores the default, the processors in reach."""
-    global _thread_count
-    _thread_count = count
-
-
-def threads() -> int:
-    """Return the number of threads a kernel uses."""
-    if _thread_count:
-        return _thread_count
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
-def compiled(function: Function) -> Function:
-    """Compile at the first call; the machine code is kept on disk where a place for it can be written."""
-    options = {"nogil": True, "error_model": "numpy"}
-    try:
-        result: Function = numba.njit(cache=True, **options)(function)
-    except RuntimeError:
-        result = numba.njit(**options)(function)
-    return result
-
-
-def run_strips(function: Callable[..., None], height: int, strip: int, *arguments: object) -> None:
-    """Call ``function(begin, end, *arguments)`` for strips of rows."""
-    strips = [(begin, min(begin + strip, height)) for begin in range(0, height, strip)]
-    if threads() == 1 or len(strips) == 1:
-        for begin, end in strips:
-            function(begin, end, *arguments)
-        return
-    with ThreadPoolExecutor(min(threads(), len(strips))) as pool:
-        for finished in [pool.submit(function, begin, end, *arguments) for begin, end in strips]:
-            finished.result()
-
-
-def unit_scale(pixels: Array) -> float:
-    """Return what a pixel is multiplied by to come into [0, 1]."""
-    return 1.0 if pixels.dtype.kind == "f" else 1.0 / int(np.iinfo(pixels.dtype).max)
-
-
-def with_channels(pixels: Array) -> Array:
-    """Return a view of three dimensions."""
-    return pixels.reshape(*pixels.shape[:2], -1)
 
 
 @compiled
@@ -379,78 +326,3 @@ def foreground_multilevel(
 
     weights = (regularization, gradient_weight)
     return estimate(image, alpha, small_iterations, big_iterations, *weights, return_background, clear)
-
-
-def closed_form(*arguments: Any) -> tuple[Floats, int, float, bool]:
-    """Alpha of the closed form, iterations, residual, and whether they converged."""
-    from ._numba_closed_form import closed_form as solve
-
-    return solve(*arguments)
-
-
-def expand_trimap(*arguments: Any) -> NDArray[np.uint8]:
-    """Label unknown pixels like the nearest known pixel of nearly the same colour."""
-    from ._numba_sampling import expand_trimap as expand
-
-    return expand(*arguments)
-
-
-def sample_colours(*arguments: Any) -> Floats:
-    """Find every unknown pixel's best pair of a foreground and a background sample."""
-    from ._numba_sampling import sample_colours as sample
-
-    return sample(*arguments)
-
-
-def gaussian_blur(
-    source: Array,
-    sigma: float,
-    factor: int,
-    taps: Floats,
-    edges: str,
-    last_is_alpha: bool,
-    alpha: Floats | None,
-    mask: Floats | None,
-) -> Array:
-    """Blur by the plan of ``factor`` and ``taps``; the result has the source's shape and dtype."""
-    from . import _numba_blur
-
-    return _numba_blur.gaussian_blur(source, sigma, factor, taps, edges, last_is_alpha, alpha, mask)
-
-
-def box_blur(
-    source: Array, radius: int, edges: str, last_is_alpha: bool, alpha: Floats | None, mask: Floats | None
-) -> Array:
-    """Mean over the window, with edges, in the source's shape and dtype."""
-    from . import _numba_windows
-
-    return _numba_windows.box_blur(source, radius, edges, last_is_alpha, alpha, mask)
-
-
-def lens_blur(
-    source: Array,
-    factor: int,
-    runs: Floats,
-    edges: str,
-    last_is_alpha: bool,
-    alpha: Floats | None,
-    mask: Floats | None,
-    decode: Floats,
-    encode: Floats,
-    gain: float,
-    dim: Floats,
-) -> Array:
-    """Mean over an aperture, in linear light, in the source's shape and dtype."""
-    from . import _numba_windows
-
-    tables = (decode, encode, gain, dim)
-    return _numba_windows.lens_blur(source, factor, runs, edges, last_is_alpha, alpha, mask, *tables)
-
-
-def mosaic(
-    source: Array, regions: NDArray[np.int64], last_is_alpha: bool, alpha: Floats | None, mask: Floats | None
-) -> Array:
-    """Tiles become their means."""
-    from . import _numba_windows
-
-    return _numba_windows.mosaic(source, regions, last_is_alpha, alpha, mask)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from ._numba import STRIP, Array, Floats, compiled, run_strips, unit_scale
+from ._numba_tools import STRIP, Array, Floats, compiled, run_strips, unit_scale
 from ._reference_closed_form import Matrix, solve
 
 __all__ = ["closed_form"]

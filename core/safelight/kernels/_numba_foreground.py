@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ._numba import STRIP, Array, Floats, compiled, run_strips, unit_scale
+from ._numba_tools import STRIP, Array, Floats, compiled, run_strips, unit_scale
 from ._reference import OVER_RELAXATION, sweeps_at
 
 __all__ = ["estimate"]

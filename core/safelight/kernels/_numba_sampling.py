@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from ._numba import STRIP, Array, Floats, compiled, run_strips, unit_scale
+from ._numba_tools import STRIP, Array, Floats, compiled, run_strips, unit_scale
 from ._reference_sampling import PROBES, SIDES, STEPS
 
 __all__ = ["expand_trimap", "sample_colours"]

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
 from ._aperture import TABLE_STEPS
-from ._numba import Array, Floats, compiled, run_strips, with_channels
-from ._numba_blur import expand, half_of, load_lanes, padded_small, store_lanes, top_of
+from ._numba_lanes import half_of, load_lanes, store_lanes, top_of
+from ._numba_resample import expand, padded_small
+from ._numba_tools import Array, Floats, compiled, run_strips, with_channels
 from ._reference_blur import edge_indices
 
 __all__ = ["box_blur", "lens_blur", "mosaic"]
@@ -75,7 +78,7 @@ def box_blur(
 
 
 @compiled
-def _looked_up(table: Floats, at: float) -> float:
+def _looked_up(table: Floats, at: Any) -> Any:
     where = np.float32(min(max(at, 0.0), 1.0)) * np.float32(TABLE_STEPS)
     index = min(int(where), TABLE_STEPS - 1)
     return table[index] + (table[index + 1] - table[index]) * (where - np.float32(index))
@@ -108,9 +111,7 @@ def _light_strip(
 
 
 @compiled
-def _develop_strip(
-    begin: int, end: int, colours: int, encode: Floats, gain: float, dim: Floats, lanes: Floats
-) -> None:
+def _develop_strip(begin: int, end: int, colours: int, encode: Floats, gain: float, dim: Floats, lanes: Floats) -> None:
     """Un-premultiply, and go back from linear light, in place."""
     width, count = lanes.shape[1:]
     for y in range(begin, end):
@@ -160,7 +161,9 @@ def _aperture_strip(begin: int, end: int, padded: Floats, pad: int, runs: Floats
             left, right = runs[k, 0] + np.float32(0.5) - first, runs[k, 1] + np.float32(0.5) - last
             a, b = (int(first) + pad) * lanes, (int(last) + pad) * lanes
             sums, row = ring[(at + k) % side], padded[at + k].reshape(-1)
-            _add_run(sums[a : a + count], sums[b : b + count], row[a : a + count], row[b : b + count], left, right, totals)
+            _add_run(
+                sums[a : a + count], sums[b : b + count], row[a : a + count], row[b : b + count], left, right, totals
+            )
         out = result[at].reshape(-1)
         for i in range(count):
             out[i] = totals[i] * np.float32(scale)
@@ -216,9 +219,7 @@ def _wide(lanes: Floats, factor: int, runs: Floats, edges: str) -> Floats:
         end = min(begin + _BAND * factor, height)
         first = begin // factor - 3
         count = (end - 1) // factor + 4 - first
-        padded = padded_small(
-            lanes, factor, radius + 4, first - radius, count + 2 * radius, edges, np.float32
-        )
+        padded = padded_small(lanes, factor, radius + 4, first - radius, count + 2 * radius, edges, np.float32)
         expand(_through_aperture(padded, runs), factor, 3, first, begin, end, result)
     return result
 
@@ -228,7 +229,7 @@ def _wide(lanes: Floats, factor: int, runs: Floats, edges: str) -> Floats:
 
 @compiled
 def _tile_strip(begin: int, end: int, lanes: Array, tall: int, wide: int, result: Floats) -> None:
-    """A strip's rows are rows of tiles."""
+    """Fill rows of tiles."""
     height, width, count = lanes.shape
     for tile in range(begin, end):
         top, bottom = tile * tall, min((tile + 1) * tall, height)

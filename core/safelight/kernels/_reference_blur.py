@@ -112,7 +112,8 @@ def gaussian_blur(
     rows, columns = (gaussian_matrix(count, sigma, edges) for count in source.shape[:2])
 
     def blur(values: Doubles) -> Doubles:
-        return np.einsum("yi,ijc,xj->yxc", rows, values, columns, optimize=True)
+        blurred: Doubles = np.einsum("yi,ijc,xj->yxc", rows, values, columns, optimize=True)
+        return blurred
 
     return blurred_by(blur, source, last_is_alpha, alpha, mask)
 
@@ -132,7 +133,8 @@ def box_blur(
     rows, columns = (matrix(count) for count in source.shape[:2])
 
     def blur(values: Doubles) -> Doubles:
-        return np.einsum("yi,ijc,xj->yxc", rows, values, columns, optimize=True)
+        blurred: Doubles = np.einsum("yi,ijc,xj->yxc", rows, values, columns, optimize=True)
+        return blurred
 
     return blurred_by(blur, source, last_is_alpha, alpha, mask)
 
@@ -196,11 +198,13 @@ def lens_blur(
         total = np.zeros_like(small)
         for dy, dx in zip(*np.nonzero(kernel), strict=True):
             total += kernel[dy, dx] * np.roll(small, (radius - dy, radius + 1 - dx), (0, 1))
-        return np.einsum("yi,ijc,xj->yxc", back[0], total, back[1], optimize=True)
+        result: Doubles = np.einsum("yi,ijc,xj->yxc", back[0], total, back[1], optimize=True)
+        return result
 
     def light(colours: Doubles) -> Doubles:
         linear = to_linear(colours)
-        return linear * (1 + gain * linear.max(axis=2, keepdims=True) ** 8)
+        brightened: Doubles = linear * (1 + gain * linear.max(axis=2, keepdims=True) ** 8)
+        return brightened
 
     def back_from_light(colours: Doubles) -> Doubles:
         return from_linear(colours * dimming(colours.max(axis=2, keepdims=True), gain))

@@ -10,7 +10,7 @@ from numpy.typing import DTypeLike, NDArray
 from PIL import Image
 
 from ..errors import InputError
-from ..kernels import box_filter, foreground_multilevel, gaussian_blur, lens_blur
+from ..kernels import box_filter, gaussian_blur, lens_blur
 from ..threads import in_threads
 
 __all__ = ["Aperture", "alpha_levels", "blur_background", "composite", "cover"]
@@ -22,7 +22,8 @@ _LOW_STRIP, _HIGH_STRIP = 16, 256
 _MOST_STRENGTH = 0.2
 _MARGIN = 0.003  # of the diagonal: around the subject the background is not trusted
 _STEEPNESS = 3.0  # a third of the window's alpha is as good as the whole
-_HIDDEN = 0.002  # what the estimate behind the subject counts, where nothing else does
+_FILL = 0.1  # of the diagonal: the spread of the mean that stands for what the subject hides
+_HIDDEN = 0.002  # what that counts, where nothing else does
 
 
 def composite(foreground: NDArray[Any], alpha: NDArray[np.float32], background: NDArray[Any]) -> NDArray[Any]:
@@ -120,8 +121,7 @@ def blur_background(
     Returns
     -------
     ndarray of the image's shape and dtype
-        The background alone. Behind the subject, where nothing of it is seen, it is what lies around, blurred; the colours
-        come from Germer et al. 2020, "Fast Multi-Level Foreground Estimation".
+        The background alone. Behind the subject, where nothing of it is seen, it is a wide mean of what lies around.
 
     Raises
     ------
@@ -132,12 +132,14 @@ def blur_background(
         raise InputError(f"aperture must be one of {', '.join(get_args(Aperture))}, but is {aperture!r}")
     if not 0 < strength <= _MOST_STRENGTH:
         raise InputError(f"strength must be above 0 and at most {_MOST_STRENGTH:g}, but is {strength:g}")
-    _, background = foreground_multilevel(image, alpha, return_background=True)
     diagonal = math.hypot(*alpha.shape)
     radius = max(0.6, strength * diagonal)
     weight = _background_weight(alpha, max(1, round(_MARGIN * diagonal)))
     if visible is not None:
         weight *= visible
+    around = gaussian_blur(image, max(1.0, _FILL * diagonal), alpha=weight, edges="reflect")
+    background = composite(image, weight, around)
+    np.maximum(weight, np.float32(_HIDDEN), out=weight)
     if aperture == "gaussian":
         return gaussian_blur(background, radius / 2, alpha=weight, edges="reflect")
     sides = blades if aperture == "polygon" else 0
@@ -147,11 +149,13 @@ def blur_background(
 
 
 def _background_weight(alpha: NDArray[np.float32], margin: int) -> NDArray[np.float32]:
-    """Return how much each pixel tells of the background: little beside the subject, next to nothing behind it."""
+    """Return how much each pixel tells of the background: little beside the subject, nothing behind it."""
     near = box_filter(alpha, margin)
     near *= np.float32(_STEEPNESS)
     np.maximum(near, alpha, out=near)
-    return np.clip(1.0 - near, np.float32(_HIDDEN), 1.0, out=near)
+    np.subtract(1.0, near, out=near)
+    np.maximum(near, 0.0, out=near)
+    return near
 
 
 def cover(image: NDArray[np.uint8], height: int, width: int) -> NDArray[np.uint8]:

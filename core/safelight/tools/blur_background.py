@@ -24,9 +24,7 @@ def blur_background(
     *,
     strength: Annotated[
         float,
-        Parameter(
-            "Radius of the blur in percent of the picture's diagonal.", minimum=_PERCENT[0], maximum=_PERCENT[1]
-        ),
+        Parameter("Radius of the blur in percent of the picture's diagonal.", minimum=_PERCENT[0], maximum=_PERCENT[1]),
     ] = 1.5,
     aperture: Annotated[
         Literal["disc", "polygon", "gaussian"],
