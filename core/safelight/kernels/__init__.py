@@ -320,7 +320,7 @@ def _fast_guided_filter(
     small = kernels.area_average((source - np.float32(low)) / np.float32(high - low), *shape)
     small_weight, least = _weight(None if weight is None else kernels.area_average(weight, *shape), small.shape)
     fits = kernels.guided_coefficients(kernels.area_average(guide, *shape), small, radius, eps, small_weight, least)
-    result = kernels.apply_coefficients(guide, fits)
+    result = kernels.apply_coefficients(guide, fits, 0.0)
     result *= np.float32(high - low)
     result += np.float32(low)
     return result
