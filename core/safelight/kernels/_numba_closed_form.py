@@ -130,6 +130,9 @@ def _product_strip(begin: int, end: int, taps: Doubles, values: Doubles, result:
     for y in range(begin, end):
         for x in range(width):
             total = taps[y, x, 0] * values[y, x]
+            if taps[y, x, 0] == 0:  # known, or in no window: all its taps are 0
+                result[y, x] = 0.0
+                continue
             for dy in range(3):
                 for dx in range(1 if dy == 0 else -2, 3):
                     plane = 5 * dy + dx
