@@ -66,7 +66,7 @@ def test_declaring_leaves_the_function_as_it_is(monkeypatch: pytest.MonkeyPatch)
 
 
 def test_every_tool_is_complete() -> None:
-    assert sorted(TOOLS) == ["blur-background", "cutout"]
+    assert sorted(TOOLS) == ["blur-background", "cutout", "refine"]
     for name, declared in TOOLS.items():
         signature = inspect.signature(declared.function)
         first, *others = signature.parameters.values()

@@ -48,7 +48,7 @@ _TINY_WEIGHT = 1e-30
 _LEAST_EPS = 1e-10
 _MOST_ITERATIONS = 100
 _MOST_CLIP = 0.4
-_MOST_SMOOTHNESS = 1e12  # squares of more would leave float32
+_MOST_SMOOTHNESS = 1e30  # squares of more would leave float32
 
 
 def area_average(source: NDArray[Any], shape: tuple[int, int]) -> NDArray[np.float32]:

@@ -31,7 +31,7 @@ def _leaves_transparency(options: Mapping[str, Any]) -> bool:
 @tool(
     "refine",
     title="Refine a selection",
-    summary="Turn a trimap, a rough mask or scribbles into a clean cut-out.",
+    summary="Make a clean matte from a trimap, a rough mask or scribbles.",
     leaves_transparency=_leaves_transparency,
 )
 def refine(
