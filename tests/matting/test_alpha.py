@@ -117,6 +117,7 @@ def test_what_is_sure_counts_and_what_is_near_doubt_hardly() -> None:
     mask = np.zeros((200, 300), np.float32)
     mask[:, 150:] = 1.0
     mask[:, 145:155] = np.linspace(0, 1, 10)
-    weight = confidence(mask)
+    weight, settled = confidence(mask)
+    assert settled[:, :135].all() and settled[:, 165:].all() and not settled[:, 141:159].any()
     assert (weight[:, :140] == 1).all() and (weight[:, 160:] == 1).all()
     assert (weight[:, 142:158] <= 0.0102).all() and weight[100, 149] < 0.0002

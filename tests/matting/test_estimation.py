@@ -141,3 +141,20 @@ def test_real_pictures(data_folder: Path, name: str) -> None:
     assert errors["closed_form"] < errors["guided_filter"]
     drawn = make_trimap(alpha.astype(np.float32))
     assert (np.abs(estimate_alpha(image, drawn) - alpha)).mean() < 0.02
+
+
+def test_settled_pixels_keep_the_prior_s_side_and_change_little_else() -> None:
+    rng = np.random.default_rng(8)
+    x = np.mgrid[:60, :80][1]
+    prior = np.clip((x - 30) / 20, 0, 1).astype(np.float32)
+    image = (200 * prior[..., None] + rng.random((60, 80, 3)) * 20).astype(np.uint8)
+    weight = np.where(np.abs(x - 40) < 15, 1e-3, 1).astype(np.float32)
+    settled = np.abs(x - 40) > 22
+    whole = soft_closed_form(image, prior, weight)
+    part = soft_closed_form(image, prior, weight, settled=settled)
+    assert (part[settled] == (prior[settled] > 0.5)).all()
+    assert np.abs(part - whole).max() < 0.05
+    with pytest.raises(InputError, match="settled must have the image's shape"):
+        soft_closed_form(image, prior, weight, settled=settled[:3])
+    sides = soft_closed_form(image, prior, weight, settled=np.ones_like(settled))
+    assert np.array_equal(sides, (prior > 0.5).astype(np.float32))

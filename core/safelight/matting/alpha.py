@@ -18,6 +18,7 @@ __all__ = ["WORKING_SIDE", "confidence", "refine_alpha"]
 WORKING_SIDE = 640  # solving at more made no matte better
 _DOUBTFUL = 0.05  # nearer than this to 0 or 1 a mask is taken to be sure
 _REACH = 0.01  # of the diagonal: how far from a doubtful pixel the mask may still be wrong
+_MARGIN = 0.005  # of the diagonal: what is farther from where the mask may be wrong is settled
 _LEAST_DOUBT = 0.01  # weight of the doubtful beside the sure
 _RADIUS, _EPSILON = 2, 1e-5  # of the last step, at the working resolution
 _CLIP = 0.02  # nothing is almost transparent by accident
@@ -34,9 +35,9 @@ def refine_alpha(
     """Let the picture's own edges and hairs decide where the mask is unsure.
 
     The soft closed form at a working resolution: the matting Laplacian (Levin, Lischinski, Weiss 2008) with the mask
-    as a data term, which weighs 1 where the network is sure and next to nothing where it is not. Nothing is hard: no
-    trimap is drawn, so a wrong guess can be outvoted. The result is carried to full resolution along the picture's
-    edges (He, Sun 2015, "Fast Guided Filter").
+    as a data term, which weighs 1 where the network is sure and next to nothing where it is not. No hard trimap is
+    drawn: a wrong guess can be outvoted, but far from all doubt. The result is carried to full resolution along the
+    picture's edges (He, Sun 2015, "Fast Guided Filter").
 
     Parameters
     ----------
@@ -66,10 +67,10 @@ def refine_alpha(
     small = area_average(image, (height, width))
     said = np.clip(resize_plane(mask, height, width), 0.0, 1.0)
     sure = resize_plane(sure, height, width) if sure is not None else None
-    weight = confidence(said)
+    weight, settled = confidence(said)
     if sure is not None:
         weight = np.maximum(weight, sure)
-    alpha = soft_closed_form(small, said, weight, progress=progress)
+    alpha = soft_closed_form(small, said, weight, settled=settled, progress=progress)
     if not ghosts:
         alpha = suppress_ghosts(alpha)
     alpha = _kept(np.clip(alpha, 0.0, 1.0), said, sure)
@@ -77,14 +78,24 @@ def refine_alpha(
     return _kept(alpha, said, sure)
 
 
-def confidence(mask: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return how much a mask's values are to be trusted: 1 where it is sure, from 0.01 down to 0.0001 elsewhere."""
+def confidence(mask: NDArray[np.float32]) -> tuple[NDArray[np.float32], NDArray[np.bool_]]:
+    """Return how much a mask's values are to be trusted, and where they are beyond doubt.
+
+    The weight is 1 where the mask is sure, and from 0.01 down to 0.0001 at what is doubtful and what lies near by.
+    """
     certainty = np.abs(2.0 * mask - 1.0)
-    doubtful = (certainty < 1.0 - 2.0 * _DOUBTFUL).astype(np.float32)
-    reach = max(1, round(_REACH * math.hypot(*mask.shape)))
-    near = box_filter(doubtful, reach) > 0.5 / (2 * reach + 1) ** 2
+    diagonal = math.hypot(*mask.shape)
+    near = _grown(certainty < 1.0 - 2.0 * _DOUBTFUL, _REACH * diagonal)
     square = certainty * certainty
-    return np.where(near, _LEAST_DOUBT * (_LEAST_DOUBT + square * square), 1.0).astype(np.float32)
+    weight = np.where(near, _LEAST_DOUBT * (_LEAST_DOUBT + square * square), 1.0)
+    return weight.astype(np.float32), ~_grown(near, _MARGIN * diagonal)
+
+
+def _grown(region: NDArray[np.bool_], reach: float) -> NDArray[np.bool_]:
+    radius = max(1, round(reach))
+    share = box_filter(region.astype(np.uint8), radius)
+    grown: NDArray[np.bool_] = share > 0.5 / (2 * radius + 1) ** 2
+    return grown
 
 
 def _kept(

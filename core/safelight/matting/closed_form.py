@@ -50,13 +50,14 @@ def soft_closed_form(
     prior: NDArray[np.float32],
     weight: NDArray[np.float32],
     *,
+    settled: NDArray[np.bool_] | None = None,
     tolerance: float = _SOFT_TOLERANCE,
     progress: Progress | None = None,
 ) -> NDArray[np.float32]:
     """Let the picture correct a soft mask where the mask is not sure.
 
-    The matte ``a`` with the least ``a' L a + sum(weight * (a - prior)^2)``, where ``L`` is the matting Laplacian. No
-    pixel is known for good: what the weight calls sure can be outvoted, too.
+    The matte ``a`` with the least ``a' L a + sum(weight * (a - prior)^2)``, where ``L`` is the matting Laplacian. But
+    for settled pixels none is known for good: what the weight calls sure can be outvoted, too.
 
     Parameters
     ----------
@@ -66,6 +67,8 @@ def soft_closed_form(
         The soft mask.
     weight : ndarray of shape (height, width), float32
         About 1 where the mask is sure, a hundredth of that or less where it is not, 0 where it says nothing.
+    settled : ndarray of shape (height, width), bool, optional
+        Pixels that are 1 where the prior is above 0.5, else 0, and cost nothing.
     tolerance : float
         At which relative residual to stop, above 0.
     progress
@@ -82,9 +85,13 @@ def soft_closed_form(
     """
     if isinstance(weight, np.ndarray) and weight.size and not weight.any():
         raise InputError("weight must be above 0 somewhere, but is 0 everywhere")
-    unknown = np.full(image.shape[:2], 128, np.uint8)
+    trimap = np.full(image.shape[:2], 128, np.uint8)
+    if settled is not None:
+        if settled.shape != trimap.shape:
+            raise InputError(f"settled must have the image's shape {trimap.shape}, but has {settled.shape}")
+        trimap[settled] = np.where(prior[settled] > 0.5, 255, 0)
     report = reporter(progress, tolerance)
-    return closed_form(image, unknown, prior=prior, weight=weight, tolerance=tolerance, report=report).alpha
+    return closed_form(image, trimap, prior=prior, weight=weight, tolerance=tolerance, report=report).alpha
 
 
 def reporter(progress: Progress | None, tolerance: float) -> Callable[[int, float], None] | None:
