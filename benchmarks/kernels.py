@@ -1,9 +1,10 @@
-"""The kernels beside their peers: OpenCV's box filter, a guided filter composed of it, and PyMatting.
+"""The kernels beside their peers: OpenCV's box and guided filters, and PyMatting.
 
     python benchmarks/kernels.py [--megapixels 0.5 6 24] [--runs 5] [--threads N]
 
 Prints the median of the runs, ours and the peer's in turn, and the ratio of their times; in brackets the same of the
-processor time, which other programs on the machine disturb less. Then the memory a call takes at its peak, its result
+processor time, which other programs on the machine disturb less. Without opencv-contrib's ximgproc, the guided filter's
+peer is one composed of OpenCV's box filters. Then the memory a call takes at its peak, its result
 included, each in a process of its own (Linux only). PyMatting is left out where it is not installed; its first import
 compiles for a minute. It takes floats, so making them of the bytes is part of its call.
 """
@@ -100,11 +101,15 @@ def pairs(image: Array, alpha: Array) -> dict[str, tuple[Call, Call | None]]:
         ),
         "guided_filter, gray": (
             lambda: kernels.guided_filter(gray, alpha, RADIUS, EPS),
-            lambda: composed_gray(gray, alpha, window),
+            opencv_guided(gray, alpha, RADIUS) or (lambda: composed_gray(gray, alpha, window)),
         ),
         "guided_filter, colour": (
             lambda: kernels.guided_filter(image, alpha, RADIUS, EPS),
-            lambda: composed_colour(image, alpha, window),
+            opencv_guided(image, alpha, RADIUS) or (lambda: composed_colour(image, alpha, window)),
+        ),
+        "guided_filter, colour, radius 40": (
+            lambda: kernels.guided_filter(image, alpha, 40, EPS),
+            opencv_guided(image, alpha, 40),
         ),
         "guided_upsample by 8, colour": (lambda: kernels.guided_upsample(image, small, 4, EPS), None),
         "foreground_multilevel": (
@@ -112,6 +117,15 @@ def pairs(image: Array, alpha: Array) -> dict[str, tuple[Call, Call | None]]:
             pymatting_call(image, alpha) if has_pymatting() else None,
         ),
     }
+
+
+def opencv_guided(guide: Array, source: Array, radius: int) -> Call | None:
+    import cv2
+
+    if not hasattr(cv2, "ximgproc"):
+        return None
+    scaled = guide.astype(np.float32) / np.float32(255)
+    return lambda: cv2.ximgproc.guidedFilter(scaled, source, radius, EPS)
 
 
 def pymatting_call(image: Array, alpha: Array) -> Call:

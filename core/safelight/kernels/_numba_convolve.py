@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._numba_lanes import half_of
+from ._numba_lanes import half_of, times_fixed
 from ._numba_tools import Array, Floats, compiled, run_strips
 from ._reference_blur import edge_indices
 
@@ -62,8 +62,32 @@ def _add_pairs(a: Floats, b: Floats, c: Floats, d: Floats, first: float, second:
 @compiled
 def _add_fixed(a: Array, b: Array, tap: np.int16, sums: NDArray[np.int16]) -> None:
     for i in range(len(sums)):
-        pair = np.int32(np.int16(a[i] + b[i]))
-        sums[i] += np.int16((((pair * np.int32(tap)) >> np.int32(14)) + np.int32(1)) >> np.int32(1))
+        sums[i] += times_fixed(np.int16(a[i] + b[i]), tap)
+
+
+@compiled
+def _add_fixed_pairs(
+    a: Array, b: Array, c: Array, d: Array, first: np.int16, second: np.int16, sums: NDArray[np.int16]
+) -> None:
+    for i in range(len(sums)):
+        sums[i] += np.int16(times_fixed(np.int16(a[i] + b[i]), first) + times_fixed(np.int16(c[i] + d[i]), second))
+
+
+@compiled
+def _start_fixed(line: NDArray[np.int16], tap: np.int16, sums: NDArray[np.int16]) -> None:
+    for i in range(len(sums)):
+        product = np.int32(np.int32(line[i]) * np.int32(tap))
+        sums[i] = np.int16(np.int32(product + 0x4000) >> 15)
+
+
+@compiled
+def _round_fixed(sums: NDArray[np.int16], bits: int, out: Array) -> None:
+    if bits == _BITS:  # a shift by what is known while compiling
+        for i in range(len(out)):
+            out[i] = np.int16(sums[i] + (1 << _BITS >> 1)) >> _BITS
+        return
+    for i in range(len(out)):
+        out[i] = sums[i]
 
 
 @compiled
@@ -134,28 +158,37 @@ def _convolve_fixed_strip(
     count, wide = width * channels, len(columns) * channels
     height = 2 * radius + 1
     ring, down, sums = np.zeros((height, wide), np.int16), np.empty(wide, np.int16), np.empty(count, np.int16)
-    half = np.int16((1 << bits) >> 1)
     for y in range(begin - radius, end + radius):
         row = rows[y + radius]
         _load_fixed(source[max(row, 0)], columns, 1 << bits if row >= 0 else 0, ring[(y - begin + radius) % height])
         at = y - radius
         if at < begin:
             continue
-        middle_row = ring[(at - begin + radius) % height]
-        for i in range(wide):
-            down[i] = np.int16((np.int32(middle_row[i]) * np.int32(taps[0]) + np.int32(0x4000)) >> np.int32(15))
-        for j in range(1, radius + 1):
+        _start_fixed(ring[(at - begin + radius) % height], taps[0], down)
+        for j in range(1, radius, 2):
             a, b = ring[(at - j - begin + radius) % height], ring[(at + j - begin + radius) % height]
-            _add_fixed(a, b, taps[j], down)
+            c, d = ring[(at - j - 1 - begin + radius) % height], ring[(at + j + 1 - begin + radius) % height]
+            _add_fixed_pairs(a, b, c, d, taps[j], taps[j + 1], down)
+        if radius % 2:
+            a, b = ring[(at - begin) % height], ring[(at + 2 * radius - begin) % height]
+            _add_fixed(a, b, taps[radius], down)
         middle = radius * channels
-        for i in range(count):
-            sums[i] = np.int16((np.int32(down[middle + i]) * np.int32(taps[0]) + np.int32(0x4000)) >> np.int32(15))
-        for j in range(1, radius + 1):
+        _start_fixed(down[middle : middle + count], taps[0], sums)
+        for j in range(1, radius, 2):
             n = j * channels
-            _add_fixed(down[middle - n : middle - n + count], down[middle + n : middle + n + count], taps[j], sums)
-        out = result[at].reshape(-1)
-        for i in range(count):
-            out[i] = np.int16(sums[i] + half) >> bits
+            m = n + channels
+            _add_fixed_pairs(
+                down[middle - n : middle - n + count],
+                down[middle + n : middle + n + count],
+                down[middle - m : middle - m + count],
+                down[middle + m : middle + m + count],
+                taps[j],
+                taps[j + 1],
+                sums,
+            )
+        if radius % 2:
+            _add_fixed(down[:count], down[2 * middle : 2 * middle + count], taps[radius], sums)
+        _round_fixed(sums, bits, result[at].reshape(-1))
 
 
 def convolved(source: Array, taps: Floats, edges: str, dtype: Any) -> Array:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ._numba_lanes import half_of
+from ._numba_lanes import half_of, times_fixed
 from ._numba_tools import Array, Floats, compiled, run_strips
 from ._reference_blur import edge_indices
 
@@ -165,16 +165,12 @@ def _weigh_floats(a: Floats, b: Floats, c: Floats, d: Floats, weights: Floats, h
 
 
 @compiled
-def _times(a: np.int16, b: np.int16) -> np.int16:
-    return np.int16((((np.int32(a) * np.int32(b)) >> np.int32(14)) + np.int32(1)) >> np.int32(1))
-
-
-@compiled
 def _weigh_fixed(a: Array, b: Array, c: Array, d: Array, weights: NDArray[np.int16], result: Array) -> None:
     w, x, y, z = weights[0], weights[1], weights[2], weights[3]
     for i in range(len(result)):
-        total = np.int16(_times(a[i], w) + _times(b[i], x) + _times(c[i], y) + _times(d[i], z))
-        result[i] = np.int16(total + np.int16(32)) >> np.int16(6)
+        upper = np.int16(times_fixed(a[i], w) + times_fixed(b[i], x))
+        lower = np.int16(times_fixed(c[i], y) + times_fixed(d[i], z))
+        result[i] = np.int16(np.int16(np.int16(upper + lower) + 32) >> 6)
 
 
 @compiled
