@@ -19,7 +19,14 @@ import safelight
 from safelight import Photo
 from safelight.cli import main
 
-PROGRAM = [sys.executable, "-c", "import sys; from safelight.cli import main; sys.exit(main())"]
+# Ctrl-C is ignored by what a shell starts in the background, these tests among it: each program starts anew.
+START = """
+import signal, sys
+signal.signal(signal.SIGINT, signal.default_int_handler)
+from safelight.cli import main
+sys.exit(main())
+"""
+PROGRAM = [sys.executable, "-c", START]
 QUICK = ["--model", "u2netp", "--quality", "fast"]
 
 Run = Callable[..., int]
