@@ -17,9 +17,9 @@ from .closed_form import TOLERANCE, Progress, reporter
 
 __all__ = ["sampled_alpha"]
 
-_SHARE = 0.18  # of the band's width that an expansion may take from either side
+_SHARE = 0.3  # of the band's width that an expansion may take from either side
 _GAINED = 3.0  # weight of a label that the expansion gave: it can still be outvoted
-_PULL, _SIDE = 3e-3, 800.0  # weight of a perfect pair in a picture of this diagonal; larger ones carry alpha further
+_PULL, _SIDE = 6e-3, 800.0  # weight of a perfect pair in a picture of this diagonal; larger ones carry alpha further
 _WIDE, _FAR = 0.06, 0.03  # of the diagonal: far inside a wide band samples from its rim mean little
 _REACH = 10
 _RIM = 7  # pixels: samples are known pixels so near to the band, in a square of this side around one of its pixels
