@@ -251,6 +251,24 @@ def test_who_reads_the_output_may_leave(folder: Path) -> None:
     assert files(folder) == ["a.jpg", "b.png"]
 
 
+def test_messages_come_through_while_libraries_are_silenced(tmp_path: Path) -> None:
+    script = """
+import os, sys
+from safelight.cli import main
+from safelight._image.quiet import quiet_stderr
+try:
+    main(["--version"])
+except SystemExit:
+    pass
+with quiet_stderr():
+    os.write(2, b"a library complains")
+    main(["cutout", "missing.jpg", "-o", "out.png", "--model", "u2netp"])
+"""
+    command = [sys.executable, "-W", "error", "-c", script]
+    ended = subprocess.run(command, cwd=tmp_path, stderr=subprocess.PIPE, text=True, check=True, timeout=60)
+    assert ended.stderr.startswith("safelight: missing.jpg must be a picture file") and "complains" not in ended.stderr
+
+
 # --- Ctrl-C ---
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import argparse
 import io
 import math
+import os
 import sys
 from collections.abc import Callable, Sequence
 from functools import partial
@@ -27,6 +28,7 @@ _EPILOG = "Nothing leaves this machine: only `models get` and `demo` use the net
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command line and return its exit status."""
     _show_any_name()
+    _keep_stderr()
     args = _parser().parse_args(arguments)
     try:
         status: int = args.run(args)
@@ -46,6 +48,21 @@ def _show_any_name() -> None:
     """Let a file's name that the terminal or log cannot hold be shown escaped, instead of ending the batch."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")
+
+
+def _keep_stderr() -> None:
+    """Write to a copy of standard error: readers point descriptor 2 elsewhere while C libraries complain."""
+    ours = sys.__stderr__
+    if ours is None or sys.stderr is not ours:
+        return
+    try:
+        copy = os.dup(ours.fileno())
+    except (OSError, ValueError):
+        return
+    # It stays open till the end; closing it would be nobody's to do.
+    sys.stderr = open(  # noqa: SIM115
+        copy, "w", buffering=1, encoding=ours.encoding, errors="backslashreplace", closefd=False
+    )
 
 
 def _parser() -> argparse.ArgumentParser:
