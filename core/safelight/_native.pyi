@@ -16,7 +16,7 @@ def set_threads(count: int) -> None: ...
 def set_poison(on: bool) -> None: ...
 def area_average(source: NDArray[Any], height: int, width: int, /) -> NDArray[np.float32]: ...
 def apply_coefficients(
-    guide: NDArray[Any], coefficients: NDArray[np.float32], /
+    guide: NDArray[Any], coefficients: NDArray[np.float32], clip: float, /
 ) -> NDArray[np.float32]: ...
 def box_blur(
     source: NDArray[Any],
@@ -55,6 +55,7 @@ def foreground_multilevel(
     regularization: float,
     gradient_weight: float,
     return_background: bool,
+    clear: bool,
     /,
 ) -> NDArray[Any] | tuple[NDArray[Any], NDArray[Any]]: ...
 def gaussian_blur(

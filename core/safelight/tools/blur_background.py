@@ -101,7 +101,7 @@ def blur_background(
         visible = photo.alpha.astype(np.float32) / np.float32(np.iinfo(photo.alpha.dtype).max)
         alpha = np.clip(alpha / np.maximum(visible, np.float32(1e-6)), 0.0, 1.0)
     progress(0.8, "cleaning edge colours")
-    foreground = estimate_foreground(photo.image, alpha)
+    foreground = estimate_foreground(photo.image, alpha, clear=True)
     progress(0.9, "blurring the background")
     behind = blur(
         photo.image,

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from ..errors import InputError
+from ._shared import open_drawing, read_strokes, transparent
 from .declaration import Parameter, Progress, no_progress, tool
 
 if TYPE_CHECKING:  # a help text must not wait for NumPy
@@ -221,7 +222,7 @@ def _background(background: str, photo: Photo) -> Any:
         return replace(photo, image=composite(foreground, alpha, behind), alpha=None, grayscale=gray)
 
     if background == "transparent":
-        return lambda foreground, alpha: _transparent(photo, foreground, alpha)
+        return lambda foreground, alpha: transparent(photo, foreground, alpha)
     if background == "blur":
         return lambda foreground, alpha: opaque(foreground, alpha, blur_background(photo.image, alpha))
     if background.startswith("#"):
@@ -242,19 +243,9 @@ def _background(background: str, photo: Photo) -> Any:
         share = np.divide(alpha, joined, out=np.zeros_like(alpha), where=joined > 0)
         mixed = replace(opaque(foreground, share, fitted), grayscale=False)
         shown = joined * np.float32(np.iinfo(photo.image.dtype).max) >= 0.5
-        return _transparent(photo, mixed.image * shown[..., None], joined)
+        return transparent(photo, mixed.image * shown[..., None], joined)
 
     return on_picture
-
-
-def _transparent(photo: Photo, foreground: NDArray[Any], alpha: NDArray[np.float32]) -> Photo:
-    """Attach the matte; under full transparency nothing of the picture is left."""
-    from ..matting import alpha_levels
-
-    levels = alpha_levels(alpha, photo.image.dtype)
-    if foreground is photo.image:  # estimated colours are cleared already
-        foreground = foreground * (levels > 0)[..., None]
-    return replace(photo, image=foreground, alpha=levels)
 
 
 def parse_colour(text: str) -> tuple[int, int, int]:
@@ -272,18 +263,7 @@ def parse_colour(text: str) -> tuple[int, int, int]:
 
 
 def _read_hint(hint: Path | Photo, photo: Photo) -> NDArray[np.int8]:
-    from ..image import Photo as PhotoClass
-    from ..matting.hints import read_hint
-
-    marks = hint if isinstance(hint, PhotoClass) else PhotoClass.open(hint)
-    if (marks.height, marks.width) != (photo.height, photo.width):
-        raise InputError(
-            f"the hint must have the photo's size {photo.width} x {photo.height}, "
-            f"but has {marks.width} x {marks.height}"
-        )
-    alpha = marks.alpha
-    levels = alpha if alpha is None or alpha.dtype != "uint16" else (alpha // 257).astype("uint8")
-    said = read_hint(marks.to_uint8(), levels)
+    said = read_strokes(open_drawing(hint, "hint", photo))
     if not said.any():
         raise InputError("the hint must mark something white (keep) or black (remove), but marks nothing")
     return said

@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal, get_args
 
 from ..errors import InputError
-from .cutout import CutoutResult, Output, _transparent
+from ._shared import open_drawing, read_strokes, transparent
+from .cutout import CutoutResult, Output
 from .declaration import Parameter, Progress, no_progress, tool
 
 if TYPE_CHECKING:  # a help text must not wait for NumPy
@@ -51,7 +52,8 @@ def refine(
         Method, Parameter("How alpha is estimated: sampled is mostly better and slower, guided_filter a preview.")
     ] = "closed_form",
     width: Annotated[
-        float, Parameter("With a mask: how far to look to either side of its edge, in pixels; 0 decides by itself.")
+        float,
+        Parameter("With a mask: how far to look on either side of its edge, in pixels; 0 decides itself.", minimum=0),
     ] = 0.0,
     output: Annotated[Output, Parameter("Write the cut-out, the alpha matte as a gray picture, or both.")] = "cutout",
     decontaminate: Annotated[
@@ -99,14 +101,12 @@ def refine(
     if output != "mask":
         progress(0.8, "cleaning edge colours")
         foreground = estimate_foreground(photo.image, alpha, clear=True) if decontaminate else photo.image
-        result = _transparent(photo, foreground, alpha)
+        result = transparent(photo, foreground, alpha)
     progress(1.0, "done")
     return CutoutResult(result, alpha, (), reason, output, photo.bits)
 
 
-def _trimap(
-    photo: Photo, trimap: Any | None, mask: Any | None, scribbles: Any | None, width: float
-) -> NDArray[np.uint8]:
+def _trimap(photo: Photo, trimap: Any, mask: Any, scribbles: Any, width: float) -> NDArray[np.uint8]:
     """Read the one that is given."""
     from ..matting import make_trimap, read_trimap
 
@@ -121,23 +121,10 @@ def _trimap(
     if not width >= 0:
         raise InputError(f"width must be 0 or more, but is {width!r}")
     if trimap is not None:
-        return read_trimap(_level(_open(trimap, "trimap", photo)))
+        return read_trimap(_level(open_drawing(trimap, "trimap", photo)))
     if mask is not None:
-        return make_trimap(_level(_open(mask, "mask", photo)), width=width or None)
-    return _from_scribbles(photo, _open(scribbles, "scribbles", photo))
-
-
-def _open(source: Any, name: str, photo: Photo) -> Photo:
-    """Open what a person has drawn; it must have the photo's size."""
-    from ..image import Photo as PhotoClass
-
-    drawn = source if isinstance(source, PhotoClass) else PhotoClass.open(source)
-    if (drawn.height, drawn.width) != (photo.height, photo.width):
-        raise InputError(
-            f"the {name} must have the photo's size {photo.width} x {photo.height}, "
-            f"but has {drawn.width} x {drawn.height}"
-        )
-    return drawn
+        return make_trimap(_level(open_drawing(mask, "mask", photo)), width=width or None)
+    return _from_scribbles(photo, open_drawing(scribbles, "scribbles", photo))
 
 
 def _level(drawn: Photo) -> NDArray[np.float32]:
@@ -157,10 +144,9 @@ def _from_scribbles(photo: Photo, drawn: Photo) -> NDArray[np.uint8]:
     from ..kernels import area_average
     from ..matting import estimate_alpha, make_trimap, trimap_from_scribbles
     from ..matting._resize import fit_within, resize_plane
-    from ..matting.hints import read_hint, shrink_hint
+    from ..matting.hints import shrink_hint
 
-    levels = drawn.alpha if drawn.alpha is None or drawn.alpha.dtype != "uint16" else (drawn.alpha // 257)
-    said = read_hint(drawn.to_uint8(), None if levels is None else levels.astype(np.uint8))
+    said = read_strokes(drawn)
     trimap_from_scribbles(said)  # both sides must be marked
     height, width = fit_within(photo.image.shape, _SMALL_SIDE)
     small = trimap_from_scribbles(shrink_hint(said, height, width))
